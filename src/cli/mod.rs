@@ -1,0 +1,1 @@
+//! Operator commands, a file for each noun. The only place that prints.

@@ -1,0 +1,223 @@
+//! The validated configuration: what the daemon runs on. Every name in it resolves, every key parsed, every pattern
+//! compiled; whoever holds a [`Config`] need not check again.
+//!
+//! Never changed in place: a reload makes a new one and swaps it whole. Everyone reads it; only `config` makes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::check::Rules;
+use crate::seal::Recipient;
+use crate::types::{AccountName, DatasetName, Fingerprint, OrgId, Role, Take};
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The nightsafe.toml that this was read from, absolute.
+    pub file: PathBuf,
+    pub server: Server,
+    pub limits: Limits,
+    pub paths: Paths,
+    pub intake: IntakeSettings,
+    pub queue: QueueSettings,
+    pub log: LogSettings,
+    pub orgs: BTreeMap<OrgId, Org>,
+    pub datasets: BTreeMap<DatasetName, Dataset>,
+    /// Every account of every organisation, the disabled too.
+    pub accounts: BTreeMap<AccountName, Account>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The gateway's name as people and receipts know it, such as `sftp.example.org`.
+    pub name: String,
+    /// Whom a provider may ask; a line in /help.txt and in refusals.
+    pub contact: String,
+    /// `[[server.listeners]]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// Private host keys, absolute paths; at least one. A path `credential:NAME` was resolved to systemd's credentials directory.
+    pub host_keys: Vec<PathBuf>,
+    pub algorithms: AlgorithmSet,
+    /// `drain`: what running uploads get at SIGTERM.
+    pub drain: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Port 0 takes a free one and logs it.
+    pub address: SocketAddr,
+    pub roles: BTreeSet<Role>,
+}
+
+/// Which peers can connect: `strict` is AEAD ciphers and modern exchanges only, `standard` adds what common clients of
+/// the last ten years need, `legacy` a little more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlgorithmSet {
+    Strict,
+    Standard,
+    Legacy,
+}
+
+/// `[limits]`: the numbers that bound what peers can make grow.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_address: usize,
+    /// Connections that have not authenticated yet.
+    pub unauthenticated: usize,
+    /// From accept to authenticated.
+    pub authentication: Duration,
+    pub sessions_per_account: usize,
+    pub channels_per_connection: usize,
+    pub handles_per_session: usize,
+    /// Bytes of replies that a client has not made room for, before its session ends.
+    pub reply_debt: usize,
+    /// No packet for this long ends the connection.
+    pub idle: Duration,
+    /// A keepalive is sent after this much silence.
+    pub keepalive: Duration,
+}
+
+/// `[paths]`, absolute.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// Ledger, vault and spool; one file system.
+    pub state: PathBuf,
+    /// tmpfs for what must not survive a reboot.
+    pub runtime: PathBuf,
+    /// One folder for each organisation.
+    pub keys: PathBuf,
+}
+
+/// `[intake]`
+#[derive(Debug, Clone)]
+pub struct IntakeSettings {
+    /// A closed draft (under a working name) that nobody renames is removed after this.
+    pub drafts_expire: Duration,
+    /// Bytes of out-of-order writes held for one upload.
+    pub reorder_window: usize,
+    /// Uploads under way and closed drafts of one organisation, together.
+    pub uploads_per_org: usize,
+    /// Suffixes that mark work in progress, such as `.filepart`; `.in.NAME.` and rclone's are built in.
+    pub working_suffixes: Vec<String>,
+    /// Free space that the state's file system must keep; an upload is refused below it. Bytes.
+    pub reserve: u64,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone)]
+pub struct QueueSettings {
+    /// A claim's lease when the loader names none.
+    pub lease: Duration,
+    pub lease_max: Duration,
+    /// A delivery that was claimed this often without an acknowledgement goes to the dead letters.
+    pub attempts: u32,
+    /// Wait after the first failure; doubles with each further one.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// A tracing filter such as `info` or `nightsafe::ssh=debug,info`.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a terminal; without time and colour when the journal reads.
+    Text,
+    Json,
+}
+
+/// `orgs/<org>.toml`
+#[derive(Debug, Clone)]
+pub struct Org {
+    pub id: OrgId,
+    /// As people know it.
+    pub name: String,
+    pub disabled: bool,
+    /// What its providers may send.
+    pub datasets: BTreeSet<DatasetName>,
+    /// Takes files put into `/` whose name matches no dataset's pattern, or several.
+    pub default_dataset: Option<DatasetName>,
+    /// From recipients.txt; at least one when `datasets` is not empty.
+    pub recipients: Vec<Recipient>,
+    /// Sealed bytes of accepted uploads that are still in the vault, and of uploads under way.
+    pub quota: u64,
+    pub retention: Retention,
+}
+
+/// `[retention]` of an organisation.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// How long an accepted upload stays listed in the provider's directories, and its receipt under /receipts.
+    pub listed: Duration,
+    /// How long a loaded object stays in the vault after its acknowledgement.
+    pub loaded: Duration,
+}
+
+/// `[[accounts]]` of an organisation, with its lines of authorized_keys.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub name: AccountName,
+    pub org: OrgId,
+    pub role: Role,
+    /// Its own, or its organisation's.
+    pub disabled: bool,
+    /// Networks it may come from; empty is anywhere.
+    pub from: Vec<Network>,
+    pub keys: Vec<AuthorizedKey>,
+    /// For loaders: what they may take.
+    pub take: Take,
+}
+
+/// An address range such as `192.0.2.0/24` or `2001:db8::1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub address: std::net::IpAddr,
+    /// Leading bits that count.
+    pub prefix: u8,
+}
+
+/// One line of authorized_keys.
+#[derive(Debug, Clone)]
+pub struct AuthorizedKey {
+    pub key: russh::keys::PublicKey,
+    pub fingerprint: Fingerprint,
+    pub comment: String,
+    /// `from="..."` of the line.
+    pub from: Vec<Network>,
+    /// `expiry-time="..."` of the line.
+    pub expires: Option<crate::types::Timestamp>,
+}
+
+/// `datasets/<dataset>.toml`
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    pub name: DatasetName,
+    pub title: String,
+    /// A sentence or two for /help.txt.
+    pub description: String,
+    /// What an upload must be; compiled, ready for the check.
+    pub rules: Rules,
+    /// The Table Schema, absolute, when there is one.
+    pub schema: Option<PathBuf>,
+}
+
+impl Network {
+    /// Whether `address` lies in this network; an IPv4-mapped IPv6 address counts as the IPv4 one.
+    pub fn contains(&self, address: std::net::IpAddr) -> bool {
+        let bits = |a: std::net::IpAddr| match a.to_canonical() {
+            std::net::IpAddr::V4(a) => (32u8, u128::from(u32::from(a)) << 96),
+            std::net::IpAddr::V6(a) => (128u8, u128::from(a)),
+        };
+        let ((width, own), (other_width, other)) = (bits(self.address), bits(address));
+        let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix)) };
+        width == other_width && own & mask == other & mask
+    }
+}

@@ -1,0 +1,1 @@
+//! The client half of SSH: connect, check the host key, run a command, open SFTP.
