@@ -98,7 +98,7 @@ pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
             change_line(editor, fingerprint, "disable", |text, key| keyfile::disable(text, key, &day))
         }),
         KeyCommand::Enable { fingerprint } => Editor::open(file)
-            .and_then(|editor| change_line(editor, fingerprint, "enable", |text, key| keyfile::enable(text, key))),
+            .and_then(|editor| change_line(editor, fingerprint, "enable", keyfile::enable)),
         KeyCommand::Remove { fingerprint } => Editor::open(file).and_then(|editor| {
             change_line(editor, fingerprint, "remove", |text, key| {
                 keyfile::remove(text, |line| line.fingerprint() == *key)

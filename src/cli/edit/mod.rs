@@ -53,7 +53,7 @@ pub fn finish(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
         Some(Stop::Usage(_)) => 2,
         None => return Err(error),
     };
-    eprintln!("nightsafe: {error}");
+    eprintln!("nightsafe: {error:#}");
     Ok(ExitCode::from(status))
 }
 
