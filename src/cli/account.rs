@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::edit::document::{self, NewAccount};
@@ -14,8 +14,8 @@ use super::table::{self, Table};
 use crate::config::{Account, Config, Network};
 use crate::types::{AccountName, DatasetName, OrgId, Role};
 
-#[derive(Debug, Args)]
-pub struct AccountArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     #[command(subcommand)]
@@ -50,7 +50,7 @@ enum AccountCommand {
     Remove { account: AccountName },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct Add {
     /// Its name: what a client gives as user name; unique in the gateway
     account: AccountName,
@@ -77,7 +77,7 @@ enum RoleName {
     Loader,
 }
 
-pub fn run(args: &AccountArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = &args.config.path;
     edit::finish(match &args.command {
         AccountCommand::Add(add) => Editor::open(file).and_then(|editor| add_account(editor, add)),
@@ -113,9 +113,15 @@ fn add_account(editor: Editor, add: &Add) -> anyhow::Result<()> {
     let mut file = FileChange::read(editor.org_file(&add.org))?;
     file.after = Some(document::add_account(file.text(), &account)?);
     change = change.file(file);
+    for (name, value) in [("from", &add.from), ("take_orgs", &add.take_orgs), ("take_datasets", &add.take_datasets)] {
+        if !value.is_empty() {
+            change = change.fact(name, value.join(", "));
+        }
+    }
+    let config_option = edit::config_option(config);
     editor.apply(&format!("account add {name} --org {}", add.org), &change)?;
     told_changes(&format!("account {name} added to organisation {}", add.org), &change)?;
-    table::line(format!("next: nightsafe key add --account {name} FILE.pub"))?;
+    table::line(format!("next: nightsafe key add --account {name} FILE.pub{config_option}"))?;
     Ok(())
 }
 

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Args;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, EcdsaCurve, PrivateKey, PublicKey};
 use serde_json::json;
@@ -18,8 +17,8 @@ use serde_json::json;
 use super::edit::{self, Stop, document, files, keyfile};
 use super::table;
 
-#[derive(Debug, Args)]
-pub struct InitArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     /// The folder to make the configuration in
     dir: PathBuf,
     /// The gateway's name, as providers reach it
@@ -82,11 +81,11 @@ const HOST_KEYS: [(&str, Algorithm); 2] = [
     ("ssh_host_ecdsa_key", Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }),
 ];
 
-pub fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     edit::finish(init(args))
 }
 
-fn init(args: &InitArgs) -> anyhow::Result<()> {
+fn init(args: &Args) -> anyhow::Result<()> {
     let layout = if args.service { Layout::Service } else { Layout::Portable };
     let options = Options { name: args.name.clone(), listen: args.listen, layout, ..Options::default() };
     write(&args.dir, &options)?;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
 use super::account::{check_network, find, only_account};
@@ -21,8 +21,8 @@ use super::table::{self, Table};
 use crate::config::Config;
 use crate::types::{AccountName, Clock, Fingerprint, OrgId, Timestamp};
 
-#[derive(Debug, Args)]
-pub struct KeyArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     #[command(subcommand)]
@@ -61,7 +61,7 @@ enum KeyCommand {
     Remove { fingerprint: String },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct Add {
     /// The account that it lets in
     #[arg(long)]
@@ -83,7 +83,7 @@ struct Found {
     line: KeyLine,
 }
 
-pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = &args.config.path;
     edit::finish(match &args.command {
         KeyCommand::Add(add) => Editor::open(file).and_then(|editor| add_key(editor, add)),
@@ -97,8 +97,9 @@ pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
             let day = editor.now().to_string()[..10].to_owned();
             change_line(editor, fingerprint, "disable", |text, key| keyfile::disable(text, key, &day))
         }),
-        KeyCommand::Enable { fingerprint } => Editor::open(file)
-            .and_then(|editor| change_line(editor, fingerprint, "enable", keyfile::enable)),
+        KeyCommand::Enable { fingerprint } => {
+            Editor::open(file).and_then(|editor| change_line(editor, fingerprint, "enable", keyfile::enable))
+        }
         KeyCommand::Remove { fingerprint } => Editor::open(file).and_then(|editor| {
             change_line(editor, fingerprint, "remove", |text, key| {
                 keyfile::remove(text, |line| line.fingerprint() == *key)

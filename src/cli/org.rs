@@ -2,10 +2,12 @@
 //!
 //! Must never remove what a person did not agree to lose, and never touches uploads or the audit log. Called by `cli`.
 
+#![allow(clippy::print_stderr, reason = "commands speak to people on standard error")]
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
 use super::edit::{self, Change, ConfigFile, Editor, FileChange, Stop, document, keyfile};
@@ -14,8 +16,8 @@ use crate::config::{Config, Org};
 use crate::seal::Recipient;
 use crate::types::{DatasetName, OrgId};
 
-#[derive(Debug, Args)]
-pub struct OrgArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     #[command(subcommand)]
@@ -52,7 +54,7 @@ enum OrgCommand {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct Add {
     /// Its id: the name of its file and of its folder of keys
     org: OrgId,
@@ -73,7 +75,7 @@ struct Add {
     quota: Option<String>,
 }
 
-pub fn run(args: &OrgArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = &args.config.path;
     edit::finish(match &args.command {
         OrgCommand::Add(add) => Editor::open(file).and_then(|editor| add_org(editor, add)),
@@ -132,10 +134,11 @@ fn add_org(editor: Editor, add: &Add) -> anyhow::Result<()> {
         change = change.file(file);
     }
     change = change.fact("recipients", recipients.join(", "));
+    let config_option = edit::config_option(config);
     editor.apply(&format!("org add {id}"), &change)?;
     told_changes(&format!("organisation {id} added"), &change)?;
-    table::line(format!("next: nightsafe account add {id}-nightly --org {id}"))?;
-    Ok(())
+    let role = if add.datasets.is_empty() { "-loader --role loader --take-org '*'" } else { "-nightly" };
+    Ok(table::line(format!("next: nightsafe account add {id}{role} --org {id}{config_option}"))?)
 }
 
 /// Each recipient checked, in its one spelling.
@@ -215,8 +218,8 @@ fn show(config: &Config, id: &OrgId, as_json: bool) -> anyhow::Result<()> {
         ("datasets", names(&org.datasets)),
         ("default dataset", org.default_dataset.as_ref().map_or("none".into(), ToString::to_string)),
         ("quota", format!("{} bytes", org.quota)),
-        ("listed for", format!("{:#}", jiff::SignedDuration::try_from(org.retention.listed).unwrap_or_default())),
-        ("kept when loaded", format!("{:#}", jiff::SignedDuration::try_from(org.retention.loaded).unwrap_or_default())),
+        ("listed for", duration(org.retention.listed)),
+        ("kept when loaded", duration(org.retention.loaded)),
         ("accounts", accounts.to_string()),
         ("keys", keys.to_string()),
         ("recipients", recipients.join("\n                  ")),
@@ -228,6 +231,16 @@ fn show(config: &Config, id: &OrgId, as_json: bool) -> anyhow::Result<()> {
         table::line(format!("{:<18}{}", format!("{name}:"), value.join("\n")))?;
     }
     Ok(())
+}
+
+/// As the configuration writes it, in the largest unit that is whole.
+fn duration(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
 }
 
 fn described(config: &Config, org: &Org) -> serde_json::Value {
@@ -264,6 +277,8 @@ fn remove(editor: Editor, id: &OrgId, yes: bool) -> anyhow::Result<()> {
     let (org_file, folder) = (editor.org_file(id), edit::key_folder(config, id));
     let own = config.accounts.values().filter(|account| account.org == *id);
     let accounts: Vec<&str> = own.map(|account| account.name.as_str()).collect();
+    let own = config.accounts.values().filter(|account| account.org == *id);
+    let keys: Vec<&str> = own.flat_map(|account| &account.keys).map(|key| key.fingerprint.0.as_str()).collect();
     let waiting = editor.waiting(id)?;
     eprintln!("This removes organisation {id}: {} and the key files in {}.", org_file.display(), folder.display());
     if !accounts.is_empty() {
@@ -280,6 +295,7 @@ fn remove(editor: Editor, id: &OrgId, yes: bool) -> anyhow::Result<()> {
     }
     // The organisation's own file goes first: keys without one mean nothing.
     let mut change = Change::about(id).fact("organisation", id.as_str()).fact("accounts", accounts.join(", "));
+    change = change.fact("keys", keys.join(", "));
     for path in [org_file, folder.join("authorized_keys"), folder.join("recipients.txt")] {
         let file = FileChange::read(path)?;
         change = change.file(FileChange { after: None, ..file });
@@ -335,6 +351,12 @@ fn names<'n>(names: impl IntoIterator<Item = &'n DatasetName>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_shown_as_the_configuration_writes_them() {
+        let shown = |seconds| duration(std::time::Duration::from_secs(seconds));
+        assert_eq!([shown(30 * 86_400), shown(36 * 3_600), shown(90), shown(0)], ["30d", "36h", "90s", "0s"]);
+    }
 
     fn add(datasets: &[&str]) -> Add {
         Add {

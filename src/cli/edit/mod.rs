@@ -4,6 +4,8 @@
 //! that the audit log is not told of. Called by the commands `org`, `account` and `key`; the texts themselves are
 //! edited in [`document`] and [`keyfile`], the files in [`files`].
 
+#![allow(clippy::print_stderr, reason = "commands speak to people on standard error")]
+
 pub mod document;
 pub mod files;
 pub mod keyfile;
@@ -17,16 +19,20 @@ use rustix::fs::FlockOperation;
 
 pub use files::FileChange;
 
+use super::table;
 use crate::audit::{Event, Kind};
 use crate::config::{self, Config, Diagnostic};
 use crate::ledger::{Filter, Ledger};
 use crate::types::{Actor, Clock, OrgId, Timestamp};
 
+/// Where nightsafe.toml is when nobody says otherwise.
+const DEFAULT_FILE: &str = "/etc/nightsafe/nightsafe.toml";
+
 /// `--config`, as every command takes it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigFile {
     /// The configuration to use
-    #[arg(long = "config", value_name = "FILE", global = true, default_value = "/etc/nightsafe/nightsafe.toml")]
+    #[arg(long = "config", value_name = "FILE", global = true, default_value = DEFAULT_FILE)]
     pub path: PathBuf,
 }
 
@@ -73,11 +79,12 @@ fn told(faults: &[Diagnostic]) -> String {
         if fault.line > 0 {
             text.push_str(&format!(":{}:{}", fault.line, fault.column));
         }
-        text.push_str(&format!(": {}", fault.message));
+        text.push_str(&format!(": {}", table::tame(&fault.message)));
         if !fault.source.is_empty() {
             let indent = " ".repeat(fault.column.saturating_sub(1));
             let caret = "^".repeat(fault.width.max(1));
-            text.push_str(&format!("\n    {}\n    {indent}{caret}", fault.source));
+            let source = fault.source.replace('\t', " ");
+            text.push_str(&format!("\n    {}\n    {indent}{caret}", table::tame(&source)));
         }
         if !fault.help.is_empty() {
             text.push_str(&format!("\n    {}", fault.help));
@@ -205,6 +212,11 @@ impl Editor {
             .block_on(self.ledger.close())
             .context("the change was made and audited, but the ledger did not close")
     }
+}
+
+/// ` --config FILE` for a command to copy, empty where the default file is meant.
+pub fn config_option(config: &Config) -> String {
+    if config.file == Path::new(DEFAULT_FILE) { String::new() } else { format!(" --config {}", config.file.display()) }
 }
 
 /// `orgs/<org>.toml`
