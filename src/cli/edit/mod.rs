@@ -28,6 +28,10 @@ use crate::types::{Actor, Clock, OrgId, Timestamp};
 /// Where nightsafe.toml is when nobody says otherwise.
 const DEFAULT_FILE: &str = "/etc/nightsafe/nightsafe.toml";
 
+/// How often, and how long each time, a command waits for another one.
+const WAITS: u32 = if cfg!(test) { 2 } else { 100 };
+const WAIT: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// `--config`, as every command takes it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigFile {
@@ -262,10 +266,14 @@ fn lock(file: &Path) -> anyhow::Result<File> {
             folder.display()
         ))
     })?;
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Stop::No(format!("another nightsafe command is editing {} right now: try again", folder.display()))
-    })?;
-    Ok(lock)
+    // Another command takes milliseconds, unless it waits for a person's answer.
+    for _ in 0..WAITS {
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(lock);
+        }
+        std::thread::sleep(WAIT);
+    }
+    Err(Stop::No(format!("another nightsafe command is editing {} right now: try again", folder.display())).into())
 }
 
 /// Who runs this: the user behind sudo, the user, or the number of one; printable, 64 characters at the most.
