@@ -2,7 +2,14 @@
 //!
 //! Must never do itself what a module behind it owns. Called by `main`.
 
+pub mod account;
+mod edit;
+pub mod init;
+pub mod key;
+pub mod logging;
+pub mod org;
 pub mod serve;
+mod table;
 
 use std::process::ExitCode;
 
