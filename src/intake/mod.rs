@@ -3,6 +3,12 @@
 //! Must never let plaintext reach a disk, nor say that an upload is done before the ledger has committed. Called by
 //! `sftp`; calls `check`, `seal`, `vault`, `ledger`.
 
+mod lane;
+mod pipeline;
+mod registry;
+mod reorder;
+mod working;
+
 use crate::access::Principal;
 use crate::audit::Receipt;
 use crate::config::Live;
