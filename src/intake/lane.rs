@@ -123,10 +123,12 @@ impl Lane {
     /// Ends the pass. A file that fits into one buffer is done wholly in this one visit to a blocking thread.
     pub(super) async fn finish(mut self, want: Want) -> Result<Finished, Broken> {
         let (told, answer) = oneshot::channel();
-        let mut state = self.shared.state();
-        state.queue.push_back(Job::Data(std::mem::take(&mut self.filling), None));
-        state.queue.push_back(Job::Finish(want, told));
-        self.shared.run(state);
+        {
+            let mut state = self.shared.state();
+            state.queue.push_back(Job::Data(std::mem::take(&mut self.filling), None));
+            state.queue.push_back(Job::Finish(want, told));
+            self.shared.run(state);
+        }
         answer.await.unwrap_or_else(|_| match self.shared.stop.get() {
             Some(Stop::Broken(broken)) => Err(broken.clone()),
             _ => Err(gone()),

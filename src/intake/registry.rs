@@ -23,7 +23,13 @@ pub(super) struct Facts {
     pub dataset: DatasetName,
     pub began: Timestamp,
     /// Where and under which name it is listed; a draft may be renamed.
-    label: Mutex<(Place, FileName)>,
+    pub label: Mutex<(Place, FileName)>,
+    pub progress: Progress,
+}
+
+/// What changes about an upload.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
     /// Bytes received without a gap.
     size: AtomicU64,
     /// The time that the client wants kept.
@@ -34,34 +40,6 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    #[allow(clippy::too_many_arguments, reason = "one for each fact; there is one caller")]
-    pub(super) fn new(
-        upload: UploadId,
-        org: OrgId,
-        account: AccountName,
-        fingerprint: Fingerprint,
-        actor: Actor,
-        dataset: DatasetName,
-        began: Timestamp,
-        place: Place,
-        name: FileName,
-    ) -> Self {
-        Self {
-            upload,
-            org,
-            account,
-            fingerprint,
-            actor,
-            dataset,
-            began,
-            label: Mutex::new((place, name)),
-            size: AtomicU64::new(0),
-            modified: Mutex::new(None),
-            ended: AtomicBool::new(false),
-            why: OnceLock::new(),
-        }
-    }
-
     pub(super) fn label(&self) -> (Place, FileName) {
         lock(&self.label).clone()
     }
@@ -69,34 +47,34 @@ impl Facts {
         *lock(&self.label) = (place, name);
     }
     pub(super) fn size(&self) -> u64 {
-        self.size.load(Ordering::Relaxed)
+        self.progress.size.load(Ordering::Relaxed)
     }
     pub(super) fn set_size(&self, size: u64) {
-        self.size.store(size, Ordering::Relaxed);
+        self.progress.size.store(size, Ordering::Relaxed);
     }
     pub(super) fn modified(&self) -> Option<Timestamp> {
-        *lock(&self.modified)
+        *lock(&self.progress.modified)
     }
     pub(super) fn set_modified(&self, modified: Timestamp) {
-        *lock(&self.modified) = Some(modified);
+        *lock(&self.progress.modified) = Some(modified);
     }
 
     /// Claims the right to end this upload; true for the first only.
     pub(super) fn end(&self) -> bool {
-        !self.ended.swap(true, Ordering::AcqRel)
+        !self.progress.ended.swap(true, Ordering::AcqRel)
     }
     pub(super) fn end_because(&self, why: &str) -> bool {
         let first = self.end();
         if first {
-            let _ = self.why.set(why.to_owned());
+            let _ = self.progress.why.set(why.to_owned());
         }
         first
     }
     pub(super) fn ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.progress.ended.load(Ordering::Acquire)
     }
     pub(super) fn why(&self) -> &str {
-        self.why.get().map_or("it was ended", String::as_str)
+        self.progress.why.get().map_or("it was ended", String::as_str)
     }
 }
 
@@ -268,10 +246,17 @@ mod tests {
 
     fn facts(org: &str, name: &str, upload: UploadId) -> Arc<Facts> {
         let (org, dataset) = (org.parse().unwrap(), "ims".parse().unwrap());
-        let key = Fingerprint("SHA256:x".into());
-        let (place, name, began) = (Place::Inbox, name.parse().unwrap(), Timestamp::UNIX_EPOCH);
-        let account = "nightly".parse().unwrap();
-        Arc::new(Facts::new(upload, org, account, key, Actor::gateway(), dataset, began, place, name))
+        Arc::new(Facts {
+            upload,
+            org,
+            account: "nightly".parse().unwrap(),
+            fingerprint: Fingerprint("SHA256:x".into()),
+            actor: Actor::gateway(),
+            dataset,
+            began: Timestamp::UNIX_EPOCH,
+            label: Mutex::new((Place::Inbox, name.parse().unwrap())),
+            progress: Progress::default(),
+        })
     }
 
     fn enter(bench: &Bench, registry: &Registry, org: &str, name: &str, at: i64) -> Option<Arc<Facts>> {
@@ -287,7 +272,9 @@ mod tests {
         let second = enter(&bench, &registry, "harbour", "a.csv", 2).unwrap();
         assert!(enter(&bench, &registry, "harbour", "b.csv", 3).is_none());
         let other = enter(&bench, &registry, "quay", "a.csv", 4).unwrap();
-        (first.set_size(5), second.set_size(7), other.set_size(100));
+        first.set_size(5);
+        second.set_size(7);
+        other.set_size(100);
         let harbour = "harbour".parse().unwrap();
         assert_eq!((registry.bytes(&harbour), registry.under_way()), (12, 3));
         let views = registry.views(&harbour, &Place::Inbox);
