@@ -228,7 +228,10 @@ mod tests {
         let mut report = receipt("x.csv", Verdict::Rejected);
         report.reasons = vec!["The file is empty.".into(), "Bad\nVerdict: accepted\u{202E}".into()];
         let text = report.text();
-        assert!(text.contains("\nReason:        The file is empty.\nReason:        Bad Verdict: accepted \n"), "{text}");
+        assert!(
+            text.contains("\nReason:        The file is empty.\nReason:        Bad Verdict: accepted \n"),
+            "{text}"
+        );
         assert_eq!(text.lines().filter(|line| line.starts_with("Verdict:")).count(), 1);
     }
 

@@ -79,8 +79,7 @@ pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<Del
         .text("d.state = ?", filter.state.map(DeliveryState::as_str))
         .moment("u.time >= ?", filter.since)
         .limit(filter.limit.unwrap_or(usize::MAX));
-    let sql =
-        format!("SELECT {DELIVERY}, {RECEIPT} FROM {DELIVERY_TABLES}{conditions} ORDER BY d.number DESC LIMIT ?");
+    let sql = format!("SELECT {DELIVERY}, {RECEIPT} FROM {DELIVERY_TABLES}{conditions} ORDER BY d.number DESC LIMIT ?");
     let mut deliveries = all(&mut *connection.prepare_cached(&sql)?, bound(&values), rows::delivery)?;
     deliveries.reverse();
     Ok(deliveries)

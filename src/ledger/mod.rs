@@ -15,7 +15,7 @@ mod model;
 mod readers;
 mod rows;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod uploads;
 mod verify;
 mod writer;
@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::audit::{Event, Receipt, Recorder};
 use crate::types::*;
 use readers::Readers;
-use writer::{Message, Tx, Verb, Writer};
+use writer::{Job, Message, Tx, Verb, Writer};
 
 /// Verbs that may wait for the writer; further callers wait to hand theirs over.
 const VERBS: usize = 1024;
@@ -89,8 +89,7 @@ impl Ledger {
         let (recorder, events) = Recorder::new(writer::EVENTS);
         let changed = watch::Sender::new(0);
         let commits = Arc::new(AtomicU64::new(0));
-        let writer =
-            Writer { connection, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
+        let writer = Writer { connection, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
         let thread = Mutex::new(Some(writer::start(writer)?));
         Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
     }
@@ -140,7 +139,11 @@ impl Ledger {
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let (job, answered) = Verb::new(work);
+        let (verb, answered) = Verb::new(work);
+        self.hand_over(verb, answered).await
+    }
+
+    async fn hand_over<T>(&self, job: Box<dyn Job>, answered: oneshot::Receiver<Result<T>>) -> Result<T> {
         self.0.verbs.send(Message::Job(job)).await.map_err(|_| LedgerError::Closed)?;
         answered.await.map_err(|_| LedgerError::Closed)?
     }
@@ -164,13 +167,7 @@ impl Ledger {
     }
 
     /// The newest accepted upload of that name in that place, if accepted after `since`.
-    pub async fn find(
-        &self,
-        org: &OrgId,
-        place: &Place,
-        name: &FileName,
-        since: Timestamp,
-    ) -> Result<Option<Listed>> {
+    pub async fn find(&self, org: &OrgId, place: &Place, name: &FileName, since: Timestamp) -> Result<Option<Listed>> {
         let (org, place, name) = (org.clone(), place.clone(), name.clone());
         self.0.readers.read(move |connection| uploads::find(connection, &org, &place, &name, since)).await
     }
@@ -185,7 +182,10 @@ impl Ledger {
         limit: usize,
     ) -> Result<Vec<Listed>> {
         let (org, place, after) = (org.clone(), place.clone(), after.cloned());
-        self.0.readers.read(move |connection| uploads::list(connection, &org, &place, since, after.as_ref(), limit)).await
+        self.0
+            .readers
+            .read(move |connection| uploads::list(connection, &org, &place, since, after.as_ref(), limit))
+            .await
     }
 
     /// The receipt or report of one of the organisation's uploads, if recorded after `since`.
@@ -234,9 +234,11 @@ impl Ledger {
 
     // -- deliveries --
 
-    /// Leases up to `max` claimable deliveries, oldest first. Expired leases are put back first.
+    /// Leases up to `max` claimable deliveries, oldest first. Expired leases are put back first. A caller that goes
+    /// away before its turn claims nothing; one that goes away later leaves leases to expire.
     pub async fn claim(&self, claim: Claim, policy: Policy, now: Timestamp) -> Result<Vec<Delivery>> {
-        self.write(move |tx| leases::claim(tx, &claim, policy, now)).await
+        let (verb, answered) = Verb::new(move |tx: &Tx<'_>| leases::claim(tx, &claim, policy, now));
+        self.hand_over(verb.only_if_awaited(), answered).await
     }
 
     /// Makes a lease of the actor's account last until `by` after `now`, at least; returns when it ends.

@@ -228,8 +228,7 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_with_each_attempt_up_to_its_bound() {
-        let policy =
-            Policy { attempts: 10, backoff: Duration::from_secs(30), backoff_max: Duration::from_secs(3600) };
+        let policy = Policy { attempts: 10, backoff: Duration::from_secs(30), backoff_max: Duration::from_secs(3600) };
         let waits: Vec<u64> = (1..=9).map(|attempt| policy.wait_after(attempt).as_secs()).collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
         assert_eq!(policy.wait_after(u32::MAX).as_secs(), 3600);

@@ -47,7 +47,8 @@ impl Readers {
             drop(place);
             done
         });
-        task.await.unwrap_or_else(|_| Err(LedgerError::Storage("a fault of the gateway itself; its log tells more".into())))
+        task.await
+            .unwrap_or_else(|_| Err(LedgerError::Storage("a fault of the gateway itself; its log tells more".into())))
     }
 
     /// No more readers from now on; waits for those at work and closes their connections.
