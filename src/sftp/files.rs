@@ -139,7 +139,7 @@ pub(super) async fn close(core: &mut Core, mut request: Request<'_>) -> Result<A
             let Incoming { upload, spot, failed, .. } = *incoming;
             let Some(upload) = upload else { return Err(failed.unwrap_or_else(given_up).into()) };
             let shared = core.shared.clone();
-            core.later(&request, &[spot], async move { end(&shared, upload, failed).await }).await
+            core.later(&request, [spot], async move { end(&shared, upload, failed).await }).await
         }
     }
 }
@@ -198,7 +198,7 @@ pub(super) async fn fsync(core: &mut Core, mut request: Request<'_>) -> Result<A
     }
     let Some(upload) = &mut incoming.upload else { return Err(given_up().into()) };
     let syncing = upload.sync();
-    core.later(&request, &[], async move { syncing.await.map(|()| Answer::Done) }).await
+    core.later(&request, [], async move { syncing.await.map(|()| Answer::Done) }).await
 }
 
 /// Ends what a client left open, when it will send no more.

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Out;
-use super::dispatch::Operation;
-use super::dispatch::Request;
+use super::dispatch::{Operation, Request};
 use super::provider::Spot;
 use super::reply::{self, Answer};
 use super::session::Core;
@@ -62,15 +61,15 @@ impl Turn {
 
 impl Core {
     /// Runs `work` beside the session, after whatever is under way on the names `spots`, and answers with what it comes to.
-    pub async fn later(
+    pub async fn later<const N: usize>(
         &mut self,
         request: &Request<'_>,
-        spots: &[Spot],
+        spots: [Spot; N],
         work: impl Future<Output = Result<Answer, Refusal>> + Send + 'static,
     ) -> Result<Answer, No> {
         let closed = |_| Refusal::failure("the session is ending");
         let place = self.shared.operations.clone().acquire_owned().await.map_err(closed)?;
-        let turn = self.turns.take(spots);
+        let turn = self.turns.take(&spots);
         let (shared, id, operation) = (self.shared.clone(), request.id, request.operation);
         let subject = std::mem::take(&mut self.subject);
         tokio::spawn(async move {

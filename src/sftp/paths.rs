@@ -23,7 +23,7 @@ pub(super) async fn stat(core: &mut Core, mut request: Request<'_>) -> Result<An
         && core.turns.is_busy(spot)
     {
         let (shared, spots) = (core.shared.clone(), [spot.clone()]);
-        return core.later(&request, &spots, async move { tree::stat(&shared, &node).await.map(Answer::Stat) }).await;
+        return core.later(&request, spots, async move { tree::stat(&shared, &node).await.map(Answer::Stat) }).await;
     }
     Ok(Answer::Stat(tree::stat(&core.shared, &node).await?))
 }
@@ -50,7 +50,7 @@ pub(super) async fn setstat(core: &mut Core, mut request: Request<'_>) -> Result
         return Ok(Answer::Done);
     }
     let shared = core.shared.clone();
-    core.later(&request, &[spot.clone()], async move { set(&shared, &spot, wanted).await }).await
+    core.later(&request, [spot.clone()], async move { set(&shared, &spot, wanted).await }).await
 }
 
 async fn set(shared: &Shared, spot: &Spot, wanted: Wanted) -> Result<Answer, Refusal> {
@@ -71,7 +71,7 @@ pub(super) async fn remove(core: &mut Core, mut request: Request<'_>) -> Result<
         Node::Root | Node::Dataset(_) | Node::Receipts => return Err(fixed().into()),
     };
     let shared = core.shared.clone();
-    core.later(&request, &[spot.clone()], async move {
+    core.later(&request, [spot.clone()], async move {
         match provider::find(&shared, &spot).await? {
             Some(Found::Draft(_)) => {
                 shared.services.intake.remove(&shared.principal, &spot.place, &spot.name).await?;
@@ -95,7 +95,7 @@ pub(super) async fn rename(core: &mut Core, mut request: Request<'_>) -> Result<
     let from = movable(node(&core.shared, from)?)?;
     let to = movable(node(&core.shared, to)?)?;
     let shared = core.shared.clone();
-    core.later(&request, &[from.clone(), to.clone()], async move {
+    core.later(&request, [from.clone(), to.clone()], async move {
         match provider::find(&shared, &from).await? {
             Some(Found::Draft(_)) => {}
             Some(Found::Accepted(_)) => {

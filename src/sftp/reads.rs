@@ -195,7 +195,8 @@ impl Reads {
             let batch = {
                 let mut state = self.state();
                 if state.pumping {
-                    state.room = room;
+                    // The larger: what is on its way counts in neither for sure, and the task must not stop short.
+                    state.room = state.room.max(room);
                     return;
                 }
                 state.batch(&mut left)
