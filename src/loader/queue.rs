@@ -207,16 +207,16 @@ fn answered<'a, T: Deserialize<'a>>(answer: &'a Answer) -> Result<T, VerbError> 
 pub fn one_line(text: &str, max: usize) -> String {
     let mut line = String::new();
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()) {
-        if line.len() + word.len() + 1 > max {
-            let room = max.saturating_sub(line.len() + 4);
-            let cut = (0..=room.min(word.len())).rev().find(|&at| word.is_char_boundary(at)).unwrap_or(0);
-            line.push_str(if line.is_empty() { "" } else { " " });
-            line.push_str(&word[..cut]);
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > max {
+            let cut = (0..=max.saturating_sub(3)).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+            line.truncate(cut);
             line.push_str("...");
             break;
         }
-        line.push_str(if line.is_empty() { "" } else { " " });
-        line.push_str(word);
     }
     line
 }
