@@ -52,6 +52,8 @@ pub struct Options {
     pub work: PathBuf,
     /// What the deliveries in hand get when the loader is stopped, before they are given back.
     pub grace: Duration,
+    /// Ends the grace: what is in hand is given back at once.
+    pub hard_stop: CancellationToken,
     pub clock: Clock,
 }
 

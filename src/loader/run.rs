@@ -31,7 +31,7 @@ struct Counts {
 pub(super) async fn run(options: Options, observer: Observer, stop: CancellationToken) -> Result<Summary, LoadError> {
     let disk = Disk::open(&options.work).map_err(LoadError::System)?;
     disk.clean(options.clock.now());
-    let hard_stop = CancellationToken::new();
+    let hard_stop = options.hard_stop.clone();
     // Ends the other workers when one meets what only a person can mend.
     let stop = stop.child_token();
     let setting = Arc::new(Setting {
