@@ -1,0 +1,173 @@
+//! Handing over to a folder: `DIR/<delivery>/` with the file and its manifest, there whole or not at all.
+//!
+//! Must never leave a half-written delivery under its final name, nor touch one that is already there. Called by `deliver`.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::disk::Part;
+use super::open::{Keys, OpenError, PIECE, digest_of};
+use super::queue::{Claimed, Manifest};
+
+const MANIFEST: &str = "manifest.json";
+
+/// Writes the delivery under `folder`, durable on return. One that is there already, identical, is left as it is.
+///
+/// # Errors
+/// [`OpenError::Sink`] with the path when the disk fails, or when something else is in the way.
+pub fn hand_over(
+    folder: &Path,
+    keys: &Keys,
+    part: &Part,
+    claimed: &Claimed,
+    cancel: &CancellationToken,
+) -> Result<PathBuf, OpenError> {
+    let manifest = &claimed.manifest;
+    let name = file_name(manifest);
+    let target = folder.join(manifest.delivery.to_string());
+    if is_there(&target, &name, manifest)? {
+        return Ok(target);
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
+    let partial = folder.join(format!("{}.partial", manifest.delivery));
+    match std::fs::remove_dir_all(&partial) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(at(&partial)(e)),
+        _ => {}
+    }
+    let written = write(&partial, &name, keys, part, claimed, cancel);
+    if written.is_err() {
+        // Plaintext of a delivery that was not handed over does not stay.
+        let _ = std::fs::remove_dir_all(&partial);
+    }
+    written?;
+    std::fs::rename(&partial, &target).map_err(at(&target))?;
+    sync(folder)?;
+    Ok(target)
+}
+
+/// The file's name in the delivery's folder. A file called like the manifest steps aside.
+fn file_name(manifest: &Manifest) -> String {
+    let name = manifest.name.as_str();
+    if name.eq_ignore_ascii_case(MANIFEST) { format!("_{name}") } else { name.to_owned() }
+}
+
+fn is_there(target: &Path, name: &str, manifest: &Manifest) -> Result<bool, OpenError> {
+    if !target.try_exists().map_err(at(target))? {
+        return Ok(false);
+    }
+    let file = target.join(name);
+    let found = File::open(&file).and_then(|f| digest_of(f, manifest.size.saturating_add(1)));
+    if found.is_ok_and(|found| found == (manifest.size, manifest.sha256)) && target.join(MANIFEST).is_file() {
+        return Ok(true);
+    }
+    let differs = "it is there already and is not this delivery: move it away, then retry the delivery";
+    Err(at(target)(std::io::Error::other(differs)))
+}
+
+fn write(
+    partial: &Path,
+    name: &str,
+    keys: &Keys,
+    part: &Part,
+    claimed: &Claimed,
+    cancel: &CancellationToken,
+) -> Result<(), OpenError> {
+    DirBuilder::new().mode(0o700).create(partial).map_err(at(partial))?;
+    let file = partial.join(name);
+    let mut out = BufWriter::with_capacity(4 * PIECE, create(&file)?);
+    keys.stream(part, &claimed.manifest, cancel, |piece| out.write_all(piece)).map_err(|error| match error {
+        OpenError::Sink(e) => at(&file)(e),
+        other => other,
+    })?;
+    out.into_inner().map_err(|e| at(&file)(e.into_error()))?.sync_all().map_err(at(&file))?;
+
+    let file = partial.join(MANIFEST);
+    let mut out = create(&file)?;
+    out.write_all(claimed.manifest_file().as_bytes()).map_err(at(&file))?;
+    out.sync_all().map_err(at(&file))?;
+    sync(partial)
+}
+
+fn create(file: &Path) -> Result<File, OpenError> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(at(file))
+}
+
+/// Makes a folder's entries durable.
+fn sync(folder: &Path) -> Result<(), OpenError> {
+    File::open(folder).and_then(|f| f.sync_all()).map_err(at(folder))
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> OpenError + use<> {
+    let path = path.display().to_string();
+    move |e| OpenError::Sink(std::io::Error::new(e.kind(), format!("{path}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::tests::{Fixture, fixture};
+    use super::*;
+
+    fn over(f: &Fixture) -> Result<PathBuf, OpenError> {
+        let folder = f.folder.path().join("in/box");
+        hand_over(&folder, &f.keys, &f.part, &f.claimed, &CancellationToken::new())
+    }
+
+    #[test]
+    fn file_and_manifest_appear_together_under_the_delivery() {
+        let f = fixture("a b.csv", b"one,two\n");
+        let target = over(&f).unwrap();
+        assert_eq!(target.file_name().unwrap().to_str().unwrap(), f.claimed.manifest.delivery.to_string());
+        assert_eq!(std::fs::read(target.join("a b.csv")).unwrap(), b"one,two\n");
+        assert_eq!(std::fs::read_to_string(target.join("manifest.json")).unwrap(), f.claimed.manifest_file());
+        assert_eq!(std::fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_repeated_delivery_finds_itself_and_changes_nothing() {
+        let f = fixture("a.csv", b"one,two\n");
+        let target = over(&f).unwrap();
+        let before = std::fs::metadata(target.join("a.csv")).unwrap().modified().unwrap();
+        assert_eq!(over(&f).unwrap(), target);
+        assert_eq!(std::fs::metadata(target.join("a.csv")).unwrap().modified().unwrap(), before);
+    }
+
+    #[test]
+    fn something_else_in_its_place_is_not_touched() {
+        let f = fixture("a.csv", b"one,two\n");
+        let target = over(&f).unwrap();
+        std::fs::write(target.join("a.csv"), b"edited\n").unwrap();
+        assert!(over(&f).unwrap_err().to_string().contains("move it away"));
+        assert_eq!(std::fs::read(target.join("a.csv")).unwrap(), b"edited\n");
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_loader_are_replaced() {
+        let f = fixture("a.csv", b"one,two\n");
+        let partial = f.folder.path().join("in/box").join(format!("{}.partial", f.claimed.manifest.delivery));
+        std::fs::create_dir_all(&partial).unwrap();
+        std::fs::write(partial.join("a.csv"), b"one,").unwrap();
+        let target = over(&f).unwrap();
+        assert_eq!(std::fs::read(target.join("a.csv")).unwrap(), b"one,two\n");
+        assert!(!partial.exists());
+    }
+
+    #[test]
+    fn a_damaged_object_leaves_nothing_behind() {
+        let f = fixture("a.csv", &vec![b'x'; 3 * PIECE]);
+        f.part.handle(f.part.len().unwrap() - 1).unwrap().write_all(b"\0\0").unwrap();
+        assert!(over(&f).is_err());
+        assert_eq!(std::fs::read_dir(f.folder.path().join("in/box")).map(Iterator::count).unwrap_or(0), 0);
+    }
+
+    #[test]
+    fn a_file_named_like_the_manifest_steps_aside() {
+        let f = fixture("manifest.json", b"{}");
+        let target = over(&f).unwrap();
+        assert_eq!(std::fs::read(target.join("_manifest.json")).unwrap(), b"{}");
+        assert_eq!(std::fs::read_to_string(target.join("manifest.json")).unwrap(), f.claimed.manifest_file());
+    }
+}
