@@ -1,1 +1,3 @@
 //! Operator commands, a file for each noun. The only place that prints.
+
+pub mod check;
