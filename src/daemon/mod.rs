@@ -178,35 +178,39 @@ async fn reload(
     clock: Clock,
     quit: CancellationToken,
 ) -> anyhow::Result<()> {
-    let audit = (recorder, clock.clone());
-    config::watch(
-        swap,
-        poke,
-        clock,
-        async move |reload: &Reload| {
-            let (recorder, clock) = &audit;
-            recorder.record(told(reload, clock)).await;
-        },
-        quit,
-    )
-    .await
+    let report = |reload: Reload| {
+        let event = told(&reload, &clock);
+        let recorder = &recorder;
+        async move { recorder.record(event).await }
+    };
+    config::watch(swap, poke, report, quit).await;
+    Ok(())
 }
 
 fn told(reload: &Reload, clock: &Clock) -> Event {
+    let event = |kind| Event::new(clock.now(), kind, Actor::gateway());
     match reload {
-        Reload::Swapped(config) => {
+        Reload::Swapped { config, restart_needed, warnings } => {
+            for warning in warnings {
+                tracing::warn!(reason = %warning.0.message, "configuration");
+            }
+            if !restart_needed.is_empty() {
+                tracing::warn!(settings = ?restart_needed, "these settings changed, and take effect at the next start");
+            }
             tracing::info!(orgs = config.orgs.len(), accounts = config.accounts.len(), "configuration reloaded");
-            Event::new(clock.now(), Kind::ConfigReloaded, Actor::gateway())
+            event(Kind::ConfigReloaded).with("restart_needed", restart_needed.clone())
+        }
+        Reload::Unchanged => {
+            tracing::info!("configuration read again: nothing changed");
+            event(Kind::ConfigReloaded).with("unchanged", true)
         }
         Reload::Refused(diagnostics) => {
-            for diagnostic in diagnostics {
-                tracing::error!(reason = %diagnostic.message, file = %diagnostic.file.display(), line = diagnostic.line,
-                    column = diagnostic.column, "configuration refused; the one in force stays");
+            for fault in diagnostics {
+                tracing::error!(reason = %fault.message, file = %fault.file.display(), line = fault.line,
+                    column = fault.column, "configuration refused; the one in force stays");
             }
             let first = diagnostics.first().map(|d| format!("{}:{}:{}: {}", d.file.display(), d.line, d.column, d.message));
-            Event::new(clock.now(), Kind::ConfigRefused, Actor::gateway())
-                .with("errors", diagnostics.len())
-                .with("first", first.unwrap_or_default())
+            event(Kind::ConfigRefused).with("errors", diagnostics.len()).with("first", first.unwrap_or_default())
         }
     }
 }
