@@ -26,6 +26,8 @@ mod pipeline;
 mod recovery;
 mod registry;
 mod reorder;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod working;
 
