@@ -1,0 +1,539 @@
+//! The one writer: a thread that commits waiting verbs and recorded events in groups, so that many share one sync.
+//!
+//! Each verb runs in a savepoint of its own: its error undoes only its own part. Nobody is answered before the commit.
+//! Must never lose a recorded event: those that cannot be stored are kept and tried again, and while they wait nothing
+//! more is taken from the recorders' queue. Started by `Ledger::open`.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::{LedgerError, Result, events, fault};
+use crate::audit::Event;
+
+/// Most verbs in one transaction.
+const GROUP: usize = 256;
+
+/// The recorders' queue. A group takes all of it, so that an event recorded before a verb was asked for is also stored
+/// before it.
+pub(super) const EVENTS: usize = 1024;
+
+/// How often the commits of other processes are looked for.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Wait before events that could not be stored are tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How often that is tried when the ledger closes.
+const LAST_TRIES: usize = 4;
+
+/// The open transaction, as a verb sees it.
+pub(super) struct Tx<'c> {
+    pub connection: &'c Connection,
+    woken: Cell<bool>,
+}
+
+impl Tx<'_> {
+    /// Writes an event into the audit log.
+    pub fn record(&self, event: &Event) -> Result<()> {
+        Ok(events::insert(self.connection, event)?)
+    }
+
+    /// Tells those who wait for deliveries, once the commit is done.
+    pub fn wake(&self) {
+        self.woken.set(true);
+    }
+}
+
+/// A verb on its way through a group.
+pub(super) trait Job: Send {
+    /// Runs inside its savepoint; false undoes it.
+    fn run(&mut self, tx: &Tx<'_>) -> bool;
+    /// Tells the caller, after the commit (or instead of it).
+    fn answer(self: Box<Self>, group: Result<()>);
+}
+
+pub(super) struct Verb<T, F> {
+    work: Option<F>,
+    done: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+    /// Whether it is left out when its caller has gone before its turn.
+    only_if_awaited: bool,
+}
+
+impl<T, F> Verb<T, F>
+where
+    F: FnOnce(&Tx<'_>) -> Result<T> + Send,
+{
+    pub fn new(work: F) -> (Box<Self>, oneshot::Receiver<Result<T>>) {
+        let (answer, answered) = oneshot::channel();
+        (Box::new(Self { work: Some(work), done: None, answer, only_if_awaited: false }), answered)
+    }
+
+    /// For what is of use to its caller alone.
+    pub fn only_if_awaited(mut self: Box<Self>) -> Box<Self> {
+        self.only_if_awaited = true;
+        self
+    }
+}
+
+impl<T, F> Job for Verb<T, F>
+where
+    T: Send,
+    F: FnOnce(&Tx<'_>) -> Result<T> + Send,
+{
+    fn run(&mut self, tx: &Tx<'_>) -> bool {
+        if self.only_if_awaited && self.answer.is_closed() {
+            return false;
+        }
+        let Some(work) = self.work.take() else { return false };
+        // A panic undoes this verb alone; the writer serves everybody else.
+        let done = catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or_else(|_| {
+            tracing::error!("a verb of the ledger panicked");
+            Err(LedgerError::Storage("a fault of the gateway itself; its log tells more".into()))
+        });
+        self.done.insert(done).is_ok()
+    }
+
+    fn answer(self: Box<Self>, group: Result<()>) {
+        let answer = match (self.done, group) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(group)) => Err(group),
+            (Some(done), Ok(())) => done,
+            (None, Ok(())) => Err(LedgerError::Closed),
+        };
+        // The caller may have gone; what was committed stays.
+        let _ = self.answer.send(answer);
+    }
+}
+
+pub(super) enum Message {
+    Job(Box<dyn Job>),
+    /// Answered when everything handed over is stored and the connection closed.
+    Close(oneshot::Sender<Result<()>>),
+}
+
+pub(super) struct Writer {
+    pub connection: Connection,
+    pub messages: mpsc::Receiver<Message>,
+    pub events: mpsc::Receiver<Event>,
+    pub changed: watch::Sender<u64>,
+    pub commits: Arc<AtomicU64>,
+}
+
+/// Starts the thread. It ends when told to close, or when the last `Ledger` is gone.
+pub(super) fn start(writer: Writer) -> Result<thread::JoinHandle<()>> {
+    let failed = |error: std::io::Error| LedgerError::Storage(format!("its writer cannot be started: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+    let running = Running { writer, waiting: Vec::new(), pending: Vec::new() };
+    let thread = thread::Builder::new().name("ledger-writer".into());
+    thread.spawn(move || runtime.block_on(running.run())).map_err(failed)
+}
+
+struct Running {
+    writer: Writer,
+    /// Taken from the queue, not yet in a group.
+    waiting: Vec<Message>,
+    /// Taken from the recorders' queue, not yet stored.
+    pending: Vec<Event>,
+}
+
+impl Running {
+    async fn run(mut self) {
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = self.version_of_others();
+        let mut closers = Vec::new();
+        while closers.is_empty() {
+            tokio::select! {
+                taken = self.writer.messages.recv_many(&mut self.waiting, GROUP) => {
+                    if taken == 0 {
+                        break;
+                    }
+                }
+                _ = self.writer.events.recv_many(&mut self.pending, EVENTS), if self.pending.is_empty() => {}
+                () = tokio::time::sleep(RETRY), if !self.pending.is_empty() => {}
+                _ = poll.tick() => {
+                    let version = self.version_of_others();
+                    if version != seen {
+                        seen = version;
+                        self.writer.changed.send_modify(|count| *count += 1);
+                    }
+                    continue;
+                }
+            }
+            self.fill_up();
+            closers = self.commit_waiting();
+        }
+        self.end(closers).await;
+    }
+
+    /// A number that changes with each commit of another connection, and with none of this one
+    /// (<https://www.sqlite.org/pragma.html#pragma_data_version>). Zero when it cannot be read.
+    fn version_of_others(&self) -> i64 {
+        let connection = &self.writer.connection;
+        let version =
+            connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0)));
+        version.unwrap_or(0)
+    }
+
+    /// Takes along what else waits. Verbs first, then events: an event that a caller recorded before it asked for a
+    /// verb is then in the same group at the latest, and events are stored first.
+    fn fill_up(&mut self) {
+        while self.waiting.len() < GROUP
+            && let Ok(message) = self.writer.messages.try_recv()
+        {
+            self.waiting.push(message);
+        }
+        while self.pending.len() < EVENTS
+            && let Ok(event) = self.writer.events.try_recv()
+        {
+            self.pending.push(event);
+        }
+    }
+
+    /// One transaction for all that was taken; then every caller has its answer. Returns who asked to close.
+    fn commit_waiting(&mut self) -> Vec<oneshot::Sender<Result<()>>> {
+        let mut jobs = Vec::with_capacity(self.waiting.len());
+        let mut closers = Vec::new();
+        for message in self.waiting.drain(..) {
+            match message {
+                Message::Job(job) => jobs.push(job),
+                Message::Close(closer) => closers.push(closer),
+            }
+        }
+        if jobs.is_empty() && self.pending.is_empty() {
+            return closers;
+        }
+        let outcome = self.transact(&mut jobs);
+        if let Err(error) = &outcome {
+            tracing::error!(ledger.verbs = jobs.len(), ledger.events = self.pending.len(), %error, "a commit failed");
+        }
+        for job in jobs {
+            job.answer(outcome.clone());
+        }
+        closers
+    }
+
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+        let connection = &self.writer.connection;
+        let tx = Tx { connection, woken: Cell::new(false) };
+        execute(connection, "BEGIN IMMEDIATE")?;
+        let inside = || -> Result<usize> {
+            let stored = store_events(connection, &self.pending)?;
+            for job in jobs {
+                run_apart(connection, || job.run(&tx))?;
+            }
+            execute(connection, "COMMIT")?;
+            Ok(stored)
+        };
+        let stored = inside().inspect_err(|_| {
+            // After some errors (a full disk, say) SQLite has undone everything already.
+            if !connection.is_autocommit() {
+                let _ = execute(connection, "ROLLBACK");
+            }
+        })?;
+        self.pending.drain(..stored);
+        self.writer.commits.fetch_add(1, Ordering::Relaxed);
+        if tx.woken.get() {
+            self.writer.changed.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
+    /// Stores what was handed over before the end, then lets go of the file.
+    async fn end(mut self, closers: Vec<oneshot::Sender<Result<()>>>) {
+        self.writer.messages.close();
+        self.writer.events.close();
+        let mut closers = closers;
+        while let Some(message) = self.writer.messages.recv().await {
+            self.waiting.push(message);
+        }
+        while let Some(event) = self.writer.events.recv().await {
+            self.pending.push(event);
+        }
+        closers.extend(self.commit_waiting());
+        for _ in 1..LAST_TRIES {
+            if self.pending.is_empty() {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+            self.commit_waiting();
+        }
+        for event in &self.pending {
+            let body = serde_json::to_string(event).unwrap_or_default();
+            tracing::error!(event.kind = event.kind.as_str(), event.body = body, "an audit event could not be stored");
+        }
+        let outcome = match self.pending.len() {
+            0 => Ok(()),
+            lost => Err(LedgerError::Storage(format!("{lost} audit events could not be stored; the log has them"))),
+        };
+        drop(self.writer);
+        for closer in closers {
+            let _ = closer.send(outcome.clone());
+        }
+    }
+}
+
+/// Stores recorded events in their order; returns how many are done with. An error of the storage ends it there: the
+/// rest is tried again. An event that the log itself refuses can never be stored: it goes to the process's log.
+fn store_events(connection: &Connection, events: &[Event]) -> Result<usize> {
+    for (stored, event) in events.iter().enumerate() {
+        let mut failed = None;
+        run_apart(connection, || match events::insert(connection, event) {
+            Ok(()) => true,
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        })?;
+        let Some(error) = failed else { continue };
+        let refused = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+        );
+        let reason = fault(&error);
+        if !refused {
+            return Ok(stored);
+        }
+        let body = serde_json::to_string(event).unwrap_or_default();
+        tracing::error!(event.kind = event.kind.as_str(), event.body = body, %reason, "an audit event was refused");
+    }
+    Ok(events.len())
+}
+
+/// Runs `work` in a savepoint, undone when it returns false. An error means that the whole group is lost: the
+/// transaction is gone, or its savepoints do not work.
+fn run_apart(connection: &Connection, work: impl FnOnce() -> bool) -> Result<()> {
+    execute(connection, "SAVEPOINT one")?;
+    let keep = work();
+    if connection.is_autocommit() {
+        return Err(LedgerError::Storage("the transaction was undone by the failure of a part of it".into()));
+    }
+    if !keep {
+        execute(connection, "ROLLBACK TO one")?;
+    }
+    execute(connection, "RELEASE one")
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<()> {
+    let run = || connection.prepare_cached(sql)?.execute([]);
+    run().map(drop).map_err(|error| fault(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::super::testing::{Desk, at, ended, event};
+    use super::super::{Filter, LedgerError};
+    use crate::audit::Kind;
+
+    /// Keeps the writer busy inside a transaction until the returned sender is used or dropped.
+    async fn hold(desk: &Desk) -> (std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+        let (go, wait) = channel::<()>();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let ledger = desk.ledger.clone();
+        let task = tokio::spawn(async move {
+            let work = move |_: &super::Tx<'_>| {
+                let _ = began.send(());
+                let _ = wait.recv();
+                Ok(())
+            };
+            ledger.write(work).await.unwrap();
+        });
+        begun.await.unwrap();
+        (go, task)
+    }
+
+    #[tokio::test]
+    async fn verbs_that_wait_share_one_commit() {
+        let desk = Desk::new();
+        let (go, held) = hold(&desk).await;
+        let before = desk.ledger.commits();
+        let verbs: Vec<_> = (0..50)
+            .map(|i| {
+                let ledger = desk.ledger.clone();
+                tokio::spawn(async move { ledger.accept(ended("harbour", &format!("{i}.csv"), at(i))).await })
+            })
+            .collect();
+        while desk.ledger.0.verbs.max_capacity() - desk.ledger.0.verbs.capacity() < 50 {
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+        held.await.unwrap();
+        for verb in verbs {
+            verb.await.unwrap().unwrap();
+        }
+        // That of the one that held it, and one for the fifty.
+        assert_eq!(desk.ledger.commits() - before, 2);
+        assert_eq!(desk.kinds().await.len(), 50);
+        desk.assert_whole().await;
+    }
+
+    #[tokio::test]
+    async fn an_error_undoes_its_own_verb_alone() {
+        let desk = Desk::new();
+        let twin = ended("harbour", "a.csv", at(1));
+        let (go, held) = hold(&desk).await;
+        let spawn = |ended| {
+            let ledger = desk.ledger.clone();
+            tokio::spawn(async move { ledger.accept(ended).await })
+        };
+        let (first, second, third) = (spawn(twin.clone()), spawn(twin), spawn(ended("harbour", "b.csv", at(2))));
+        while desk.ledger.0.verbs.max_capacity() - desk.ledger.0.verbs.capacity() < 3 {
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+        held.await.unwrap();
+        let answers = [first.await.unwrap(), second.await.unwrap(), third.await.unwrap()];
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 2);
+        assert_eq!(
+            answers[1].as_ref().unwrap_err().to_string(),
+            "the ledger failed: this contradicts what is recorded"
+        );
+        assert_eq!(desk.kinds().await, ["upload.accepted"; 2]);
+        desk.assert_whole().await;
+    }
+
+    #[tokio::test]
+    async fn a_claim_whose_caller_went_away_takes_nothing() {
+        let desk = Desk::new();
+        desk.accept("a.csv", at(1)).await;
+        let (go, held) = hold(&desk).await;
+        let mut gone = Box::pin(desk.claim("loader", 1, at(2)));
+        assert!(std::future::poll_fn(|context| std::task::Poll::Ready(gone.as_mut().poll(context).is_pending())).await);
+        drop(gone);
+        go.send(()).unwrap();
+        held.await.unwrap();
+        assert_eq!(desk.claim("other", 1, at(2)).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_undoes_its_own_verb_alone() {
+        let desk = Desk::new();
+        let failed = desk.ledger.write(|tx| -> super::Result<()> {
+            tx.record(&event(Kind::SessionEnded))?;
+            panic!("a fault in a verb")
+        });
+        assert!(matches!(failed.await, Err(LedgerError::Storage(_))));
+        desk.accept("a.csv", at(1)).await;
+        assert_eq!(desk.kinds().await, ["upload.accepted"]);
+        desk.assert_whole().await;
+    }
+
+    #[tokio::test]
+    async fn what_was_undone_leaves_no_gap_in_the_sequence() {
+        let desk = Desk::new();
+        for round in 0..3 {
+            let undone = desk.ledger.write(|tx| -> super::Result<()> {
+                tx.record(&event(Kind::SessionEnded))?;
+                Err(LedgerError::Storage("no".into()))
+            });
+            assert!(undone.await.is_err());
+            desk.accept(&format!("{round}.csv"), at(round)).await;
+        }
+        let events = desk.ledger.events(&Filter::default()).await.unwrap();
+        assert_eq!(events.iter().map(|logged| logged.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn recorded_events_are_stored_in_order_and_before_the_verbs_asked_for_later() {
+        let desk = Desk::new();
+        let recorder = desk.ledger.recorder();
+        for i in 0..3000 {
+            recorder.record(event(Kind::SessionEnded).with("i", i)).await;
+        }
+        desk.ledger.record(event(Kind::DaemonStopped)).await.unwrap();
+        let events = desk.ledger.events(&Filter::default()).await.unwrap();
+        let numbers: Vec<_> = events.iter().filter_map(|logged| logged.event.detail.get("i")?.as_i64()).collect();
+        assert!(numbers.iter().copied().eq(0..3000), "{} of 3000", numbers.len());
+        assert_eq!(events[3000].event.kind, Kind::DaemonStopped);
+        assert!(desk.ledger.commits() < 3000, "events are not grouped");
+    }
+
+    #[tokio::test]
+    async fn closing_stores_what_was_handed_over_and_refuses_what_comes_later() {
+        let desk = Desk::new();
+        let recorder = desk.ledger.recorder();
+        for _ in 0..100 {
+            recorder.record(event(Kind::SessionEnded)).await;
+        }
+        desk.ledger.close().await.unwrap();
+        desk.ledger.close().await.unwrap();
+        assert_eq!(desk.ledger.record(event(Kind::SessionEnded)).await, Err(LedgerError::Closed));
+        assert_eq!(desk.ledger.events(&Filter::default()).await, Err(LedgerError::Closed));
+        let again = super::super::Ledger::open(&desk.file).unwrap();
+        assert_eq!(again.events(&Filter::default()).await.unwrap().len(), 100);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_ledger_stores_what_was_handed_over() {
+        let desk = Desk::new();
+        let recorder = desk.ledger.recorder();
+        for _ in 0..100 {
+            recorder.record(event(Kind::SessionEnded)).await;
+        }
+        let Desk { ledger, file, _dir, .. } = desk;
+        let thread = ledger.0.thread.lock().unwrap().take().unwrap();
+        drop(ledger);
+        tokio::task::spawn_blocking(|| thread.join()).await.unwrap().unwrap();
+        let again = super::super::Ledger::open(&file).unwrap();
+        assert_eq!(again.events(&Filter::default()).await.unwrap().len(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_answered_and_the_ledger_goes_on_when_there_is_space() {
+        let desk = Desk::new();
+        desk.accept("before.csv", at(0)).await;
+        let limit = |pages: &'static str| {
+            let work = move |tx: &super::Tx<'_>| {
+                let pages = match pages {
+                    "as is" => tx.connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))?,
+                    _ => 1 << 30,
+                };
+                Ok(tx.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+            };
+            desk.ledger.write(work)
+        };
+        limit("as is").await.unwrap();
+        desk.ledger.recorder().record(event(Kind::SessionEnded)).await;
+        let mut failed = None;
+        for i in 0..2000 {
+            if let Err(error) = desk.ledger.accept(ended("harbour", &format!("{i}.csv"), at(i))).await {
+                failed = Some(error);
+                break;
+            }
+        }
+        assert_eq!(failed, Some(LedgerError::Storage("its disk is full".into())));
+        let stuck = desk.ledger.recorder();
+        stuck.record(event(Kind::RequestRefused)).await;
+
+        limit("free").await.unwrap();
+        desk.accept("after.csv", at(5000)).await;
+        let kinds = desk.kinds().await;
+        assert_eq!(kinds.iter().filter(|kind| **kind == "request.refused").count(), 1, "an event was lost");
+        assert_eq!(kinds.iter().filter(|kind| **kind == "session.ended").count(), 1, "an event was lost");
+        desk.assert_whole().await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_another_process_holds_is_waited_for() {
+        let desk = Desk::new();
+        let other = rusqlite::Connection::open(&desk.file).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let ledger = desk.ledger.clone();
+        let mut verb = tokio::spawn(async move { ledger.accept(ended("harbour", "a.csv", at(1))).await });
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut verb).await.is_err());
+        other.execute_batch("COMMIT").unwrap();
+        verb.await.unwrap().unwrap();
+    }
+}
