@@ -38,6 +38,8 @@ kinds! {
     DaemonStopped = "daemon.stopped",
     /// Start-up recovery removed what a crash left behind; detail says what.
     RecoveryRemoved = "recovery.removed",
+    /// Start-up recovery found an accepted upload without its object.
+    RecoveryMissing = "recovery.missing",
     ConfigReloaded = "config.reloaded",
     ConfigRefused = "config.refused",
     SessionAdmitted = "session.admitted",
