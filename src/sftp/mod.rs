@@ -20,7 +20,6 @@ mod names;
 mod paths;
 mod provider;
 mod reads;
-mod receipts;
 mod reply;
 mod session;
 mod shared;

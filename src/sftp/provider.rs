@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 use super::attrs::{Entry, Stat};
 use super::handles::File;
 use super::help;
-use super::receipts::{self, ReceiptName};
 use super::shared::{Shared, ledger_failed};
 use super::tree::{Listing, More, PAGE, is_a_directory, missing, not_a_directory};
-use crate::audit::{Event, Kind, Receipt};
+use crate::audit::{Event, Form, Kind, Receipt};
 use crate::config::{Config, Org};
 use crate::intake::DraftView;
 use crate::ledger::Listed;
@@ -33,9 +32,17 @@ pub(super) enum Node {
     Dataset(DatasetName),
     Receipts,
     Help,
-    Receipt(ReceiptName),
+    Receipt(ReceiptFile),
     /// An upload, a draft, or a name that may become one.
     Upload(Spot),
+}
+
+/// A name under /receipts that may be one of a receipt's two files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReceiptFile {
+    name: String,
+    upload: UploadId,
+    form: Form,
 }
 
 /// What is at a spot.
@@ -73,7 +80,7 @@ pub(super) fn locate(org: &Org, components: &[&[u8]]) -> Result<Node, Refusal> {
         [] => Ok(Node::Root),
         [RECEIPTS] => Ok(Node::Receipts),
         [HELP] => Ok(Node::Help),
-        [RECEIPTS, name] => ReceiptName::parse(name).map(Node::Receipt).ok_or_else(missing),
+        [RECEIPTS, name] => receipt_file(name).map(Node::Receipt).ok_or_else(missing),
         [name] => match dataset(name) {
             Some(dataset) => Ok(Node::Dataset(dataset)),
             None => upload(Place::Inbox, name),
@@ -86,14 +93,20 @@ pub(super) fn locate(org: &Org, components: &[&[u8]]) -> Result<Node, Refusal> {
     }
 }
 
+fn receipt_file(name: &[u8]) -> Option<ReceiptFile> {
+    let name = std::str::from_utf8(name).ok()?;
+    let (upload, _, form) = Receipt::parse_file_name(name)?;
+    Some(ReceiptFile { name: name.to_owned(), upload, form })
+}
+
 pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> {
     match node {
         Node::Root | Node::Dataset(_) => Ok(Stat::inbox(shared.begun)),
         Node::Receipts => Ok(Stat::shelf(shared.begun)),
         Node::Help => Ok(help(shared)?.stat),
-        Node::Receipt(name) => {
-            let receipt = receipt(shared, name).await?;
-            Ok(Stat::file(receipts::render(&receipt, name.form).len() as u64, receipt.time))
+        Node::Receipt(file) => {
+            let receipt = receipt(shared, file).await?;
+            Ok(Stat::file(receipt.file(file.form).len() as u64, receipt.time))
         }
         Node::Upload(spot) => match find(shared, spot).await? {
             Some(Found::Draft(draft)) => Ok(Stat::file(draft.size, draft.modified)),
@@ -107,14 +120,14 @@ pub(super) async fn read(shared: &Shared, node: &Node) -> Result<File, Refusal> 
     match node {
         Node::Root | Node::Dataset(_) | Node::Receipts => Err(is_a_directory()),
         Node::Help => help(shared),
-        Node::Receipt(name) => {
-            let receipt = receipt(shared, name).await?;
+        Node::Receipt(file) => {
+            let receipt = receipt(shared, file).await?;
             let event = Event::new(shared.now(), Kind::ReceiptRead, shared.principal.actor().clone())
                 .dataset(&receipt.dataset)
                 .upload(receipt.upload)
                 .with("name", receipt.name.as_str());
             shared.services.recorder.record(event).await;
-            Ok(File::text(receipts::render(&receipt, name.form), receipt.time))
+            Ok(File::text(receipt.file(file.form), receipt.time))
         }
         Node::Upload(spot) => match find(shared, spot).await? {
             Some(_) => Err(Refusal::denied(
@@ -166,11 +179,11 @@ fn help(shared: &Shared) -> Result<File, Refusal> {
     Ok(File::text(help::text(&config, org(&config, shared)?), shared.begun))
 }
 
-async fn receipt(shared: &Shared, name: &ReceiptName) -> Result<Receipt, Refusal> {
+async fn receipt(shared: &Shared, file: &ReceiptFile) -> Result<Receipt, Refusal> {
     let since = listed_since(org(&shared.config(), shared)?, shared.now());
     let ledger = &shared.services.ledger;
-    let receipt = ledger.receipt(shared.principal.org(), name.upload, since).await.map_err(ledger_failed)?;
-    receipt.filter(|receipt| name.is_of(receipt)).ok_or_else(missing)
+    let receipt = ledger.receipt(shared.principal.org(), file.upload, since).await.map_err(ledger_failed)?;
+    receipt.filter(|receipt| receipt.file_name(file.form) == file.name).ok_or_else(missing)
 }
 
 /// The listing of an inbox: `entries`, then drafts, then accepted uploads.
@@ -222,8 +235,8 @@ impl Receipts {
         let Some(last) = page.last() else { return Ok(None) };
         self.after = Some(last.upload);
         let entries = page.iter().flat_map(|receipt| {
-            receipts::files(receipt).map(|(name, form)| {
-                let size = receipts::render(receipt, form).len() as u64;
+            receipt.file_names().map(|(form, name)| {
+                let size = receipt.file(form).len() as u64;
                 Entry { name, stat: Stat::file(size, receipt.time) }
             })
         });

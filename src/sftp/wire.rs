@@ -250,8 +250,11 @@ mod tests {
         packet(WRITE, &body)
     }
 
+    /// Kind, and of a WRITE id and offset, and the body or data.
+    type Seen = (u8, u32, u64, Vec<u8>);
+
     /// What a stream comes to when it arrives in pieces of `step` bytes: packets, and WRITEs joined again.
-    fn read(stream: &[u8], step: usize) -> Result<Vec<(u8, u32, u64, Vec<u8>)>, Malformed> {
+    fn read(stream: &[u8], step: usize) -> Result<Vec<Seen>, Malformed> {
         let (mut framer, mut seen, mut joined) = (Framer::default(), Vec::new(), None);
         for mut input in stream.chunks(step) {
             while let Some(piece) = framer.next(&mut input)? {
@@ -324,15 +327,13 @@ mod tests {
         for bad in [with(9, 9), with(9, 300), with(9, u32::MAX), with(29, 11), with(29, 9), with(29, u32::MAX)] {
             for step in [1, 7, bad.len()] {
                 let (mut framer, mut failed) = (Framer::default(), false);
-                'stream: for mut input in bad.chunks(step) {
-                    loop {
-                        match framer.next(&mut input) {
-                            Ok(None) => break,
-                            Ok(Some(piece)) => panic!("gave out {piece:?}"),
-                            Err(_) => {
-                                failed = true;
-                                break 'stream;
-                            }
+                for mut input in bad.chunks(step) {
+                    match framer.next(&mut input) {
+                        Ok(None) => assert!(input.is_empty()),
+                        Ok(Some(piece)) => panic!("gave out {piece:?}"),
+                        Err(_) => {
+                            failed = true;
+                            break;
                         }
                     }
                 }
