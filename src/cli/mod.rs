@@ -48,11 +48,11 @@ enum Command {
     /// Keys that accounts log in with: add, list, show, disable, enable, remove
     Key(key::Args),
     /// Uploads that were accepted or rejected: list, show
-    Upload(upload::Args),
+    Upload(upload::UploadArgs),
     /// Deliveries: list, retry, release
-    Queue(queue::Args),
+    Queue(queue::QueueArgs),
     /// The audit log: list, verify
-    Audit(audit::Args),
+    Audit(audit::AuditArgs),
     /// Take deliveries through the door and hand them over, verified and opened
     Load(load::Args),
 }
