@@ -152,14 +152,16 @@ impl Running {
         let mut seen = self.version_of_others();
         let mut closers = Vec::new();
         while closers.is_empty() {
+            // Still there from last time: they could not be stored.
+            let stuck = !self.pending.is_empty();
             tokio::select! {
                 taken = self.writer.messages.recv_many(&mut self.waiting, GROUP) => {
                     if taken == 0 {
                         break;
                     }
                 }
-                _ = self.writer.events.recv_many(&mut self.pending, EVENTS), if self.pending.is_empty() => {}
-                () = tokio::time::sleep(RETRY), if !self.pending.is_empty() => {}
+                _ = self.writer.events.recv_many(&mut self.pending, EVENTS), if !stuck => {}
+                () = tokio::time::sleep(RETRY), if stuck => {}
                 _ = poll.tick() => {
                     let version = self.version_of_others();
                     if version != seen {
@@ -169,7 +171,7 @@ impl Running {
                     continue;
                 }
             }
-            self.fill_up();
+            self.fill_up(stuck);
             closers = self.commit_waiting();
         }
         self.end(closers).await;
@@ -184,15 +186,17 @@ impl Running {
         version.unwrap_or(0)
     }
 
-    /// Takes along what else waits. Verbs first, then events: an event that a caller recorded before it asked for a
-    /// verb is then in the same group at the latest, and events are stored first.
-    fn fill_up(&mut self) {
+    /// Takes along what else waits. Verbs first, then a whole queue of events: an event that a caller recorded before it
+    /// asked for a verb is then in the same group at the latest, and events are stored first. While events are stuck
+    /// no more are taken, so that their number stays bounded.
+    fn fill_up(&mut self, stuck: bool) {
         while self.waiting.len() < GROUP
             && let Ok(message) = self.writer.messages.try_recv()
         {
             self.waiting.push(message);
         }
-        while self.pending.len() < EVENTS
+        let bound = if stuck { 0 } else { self.pending.len() + EVENTS };
+        while self.pending.len() < bound
             && let Ok(event) = self.writer.events.try_recv()
         {
             self.pending.push(event);
