@@ -77,11 +77,13 @@ pub fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     listing::finish(listing::with_ledger(&args.config, async |ledger, _| match &args.command {
         AuditCommand::List(list) => {
             let mut last = print_list(ledger, list, &mut io::stdout()).await?;
-            while list.follow {
+            if !list.follow {
+                return Ok(());
+            }
+            loop {
                 tokio::time::sleep(LOOK).await;
                 last = print_after(ledger, list, last, &mut io::stdout()).await?;
             }
-            Ok(())
         }
         AuditCommand::Verify { json } => verify(ledger, *json).await,
     }))
