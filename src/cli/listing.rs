@@ -256,4 +256,41 @@ mod tests {
         assert_eq!(format!("{:?}", finish(Err(gone)).unwrap()), format!("{:?}", ExitCode::SUCCESS));
         assert!(finish(Err(anyhow::anyhow!("broken"))).is_err());
     }
+
+    #[derive(Debug, clap::Parser)]
+    enum Command {
+        Upload(crate::cli::upload::UploadArgs),
+        Queue(crate::cli::queue::QueueArgs),
+        Audit(crate::cli::audit::AuditArgs),
+    }
+
+    #[test]
+    fn the_command_lines_are_sound() {
+        use clap::{CommandFactory, Parser};
+        Command::command().debug_assert();
+        let id = "01930e3a-4b5c-7d6e-8f70-8192a3b4c5d6";
+        let reads = |line: &str| Command::try_parse_from(std::iter::once("nightsafe").chain(line.split(' '))).is_ok();
+        for line in [
+            "upload list --org harbour --since 7d --limit 0 --json --config x.toml",
+            &format!("upload show {id}"),
+            "queue list --state dead",
+            &format!("queue retry {id}"),
+            "queue retry --all-dead",
+            &format!("queue release {id}"),
+            "audit list --kind upload.accepted --follow",
+            "audit --config x.toml verify --json",
+        ] {
+            assert!(reads(line), "{line}");
+        }
+        for line in [
+            "queue retry",
+            &format!("queue retry {id} --all-dead"),
+            "queue list --state lost",
+            "audit list --kind upload.eaten",
+            "upload list --org Harbour",
+            "upload show x",
+        ] {
+            assert!(!reads(line), "{line}");
+        }
+    }
 }
