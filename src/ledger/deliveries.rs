@@ -70,13 +70,20 @@ pub(super) fn release(tx: &Tx<'_>, delivery: DeliveryId, actor: Actor, now: Time
 
 /// For operators: in the order of acceptance, the newest `limit`.
 pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<Delivery>> {
-    let (conditions, values) = Where::new()
+    // Spelt out, so that the partial indexes serve.
+    let of_state = filter.state.map(|state| match state {
+        DeliveryState::Ready => "d.state = 'ready'",
+        DeliveryState::Leased => "d.state = 'leased'",
+        DeliveryState::Loaded => "d.state = 'loaded'",
+        DeliveryState::Dead => "d.state = 'dead'",
+    });
+    let (conditions, values) = of_state
+        .map_or_else(Where::new, |condition| Where::new().fixed(condition))
         .text("d.org = ?", filter.org.as_ref())
         .text("d.dataset = ?", filter.dataset.as_ref())
         .text("u.account = ?", filter.account.as_ref())
         .text("d.upload = ?", filter.upload)
         .text("d.id = ?", filter.delivery)
-        .text("d.state = ?", filter.state.map(DeliveryState::as_str))
         .moment("u.time >= ?", filter.since)
         .limit(filter.limit.unwrap_or(usize::MAX));
     let sql = format!("SELECT {DELIVERY}, {RECEIPT} FROM {DELIVERY_TABLES}{conditions} ORDER BY d.number DESC LIMIT ?");
