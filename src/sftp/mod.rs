@@ -24,6 +24,10 @@ mod reply;
 mod session;
 mod shared;
 mod status;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod wire;
 
