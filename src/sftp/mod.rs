@@ -25,8 +25,6 @@ mod session;
 mod shared;
 mod status;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 mod tree;
 mod wire;

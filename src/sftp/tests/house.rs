@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::reply::string;
-use super::{Broken, Out, Services, Session};
 use crate::access::fixture::{account, config, key, listener};
 use crate::access::{Access, Admission, Principal};
 use crate::audit::Kind;
@@ -16,6 +14,9 @@ use crate::check::{Format, Rules};
 use crate::config::{Config, Dataset};
 use crate::intake::Intake;
 use crate::ledger::{Filter, Ledger, Logged};
+use crate::sftp::reply::string;
+use crate::sftp::wire::Reader;
+use crate::sftp::{Broken, Out, Services, Session};
 use crate::types::*;
 use crate::vault::Vault;
 
@@ -281,7 +282,7 @@ impl Client {
                 assert_eq!(reply.code(), 1);
                 break;
             }
-            let mut fields = super::wire::Reader::new(&reply.body);
+            let mut fields = Reader::new(&reply.body);
             for _ in 0..fields.u32().unwrap() {
                 let name = String::from_utf8(fields.string().unwrap().to_vec()).unwrap();
                 let long = String::from_utf8(fields.string().unwrap().to_vec()).unwrap();
