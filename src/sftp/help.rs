@@ -6,8 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::check::{Format, Rules};
-use crate::config::{Config, Dataset, Org};
+use crate::config::{Config, Dataset, Format, Org, Rules};
 
 pub(super) fn text(config: &Config, org: &Org) -> String {
     let mut text = format!("{}: sending files for {}\n\n", config.server.name, org.name);

@@ -24,6 +24,8 @@ mod reply;
 mod session;
 mod shared;
 mod status;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod wire;
 

@@ -190,6 +190,12 @@ impl<'o> Replies<'o> {
         let fits = size.min(self.room);
         self.room -= fits;
         self.debt += size - fits;
+        self.solvent()
+    }
+
+    /// # Errors
+    /// The client reads too little of what it asks for.
+    pub fn solvent(&self) -> Result<(), Broken> {
         if self.debt > self.limit {
             return Err(Broken(format!(
                 "the client left more than {} bytes of answers unread: it must read them while it sends requests",

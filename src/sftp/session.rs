@@ -102,7 +102,10 @@ impl Session {
         let earlier = if room > 0 { 0 } else { self.debt };
         let late = self.core.shared.late_debt(room);
         let mut replies = Replies::new(out, room.min(ROOM_MAX), earlier + late, self.debt_max);
-        let outcome = take(&mut self.framer, &mut self.core, &mut self.ready, bytes, &mut replies).await;
+        let outcome = match replies.solvent() {
+            Ok(()) => take(&mut self.framer, &mut self.core, &mut self.ready, bytes, &mut replies).await,
+            broken => broken,
+        };
         if outcome.is_ok() {
             let used = room.min(ROOM_MAX) - replies.room();
             self.core.reads.serve(&self.core.shared, &mut replies, room - used).await;

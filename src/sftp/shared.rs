@@ -27,6 +27,8 @@ const ACCEPTANCES: u32 = 10;
 const LINE_MAX: usize = 200;
 /// Refused requests of one session that get an event each; the rest are counted in one at the end.
 const REFUSALS: u64 = 100;
+/// What a late answer costs in memory beside its bytes: the task that waits to send it.
+const LATE_COST: usize = 512;
 /// Most bytes of a path in an event.
 pub(super) const SUBJECT_MAX: usize = 512;
 /// What any one request may take before it is answered that it failed. Closing an upload takes as long as it takes.
@@ -78,10 +80,11 @@ impl Shared {
 
     /// Sends what is answered later; waits while the connection is behind.
     pub async fn send_late(&self, out: Out) {
-        let size = match &out {
-            Out::Data(bytes) => bytes.len(),
-            Out::Line(line) => line.len(),
-        };
+        let size = LATE_COST
+            + match &out {
+                Out::Data(bytes) => bytes.len(),
+                Out::Line(line) => line.len(),
+            };
         self.queued.fetch_add(size, Relaxed);
         // Nobody listens any more: the connection is gone, and the answer with it.
         let _ = self.late.send(out).await;
