@@ -107,10 +107,7 @@ async fn each_rule_of_account_and_key_is_kept() {
         (|c| acc(c).from = net(), "the account may not come from this address"),
         (|c| acc(c).keys[0].from = net(), "the key may not be used from this address"),
         (|c| acc(c).keys[0].expires = Some("2026-03-01T12:00:00Z".parse().unwrap()), "the key has expired"),
-        (
-            |c| c.server.listeners[0].roles = [Role::Loader].into(),
-            "the listener does not admit the account's role",
-        ),
+        (|c| c.server.listeners[0].roles = [Role::Loader].into(), "the listener does not admit the account's role"),
     ];
     for (change, reason) in rules {
         let own = key();
