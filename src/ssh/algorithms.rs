@@ -64,14 +64,9 @@ pub(super) fn offer(set: AlgorithmSet, openssh: bool) -> Preferred {
     let legacy = set == AlgorithmSet::Legacy;
     let none: &[_] = &[];
     Preferred {
-        kex: [
-            STRICT_KEX,
-            if standard { STANDARD_KEX } else { &[] },
-            if legacy { LEGACY_KEX } else { &[] },
-            MARKERS,
-        ]
-        .concat()
-        .into(),
+        kex: [STRICT_KEX, if standard { STANDARD_KEX } else { &[] }, if legacy { LEGACY_KEX } else { &[] }, MARKERS]
+            .concat()
+            .into(),
         key: Cow::Borrowed(KEYS),
         host_key_certificates: Cow::Borrowed(none),
         cipher: [GCM, if gcm_only { &[] } else { CTR }].concat().into(),
@@ -124,7 +119,8 @@ mod tests {
             assert_eq!(names(&offer.cipher), ["aes256-gcm@openssh.com", "aes128-gcm@openssh.com"]);
             assert_eq!(names(&offer.mac), ["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"]);
             let kex = names(&offer.kex);
-            let exchanges: Vec<_> = kex.iter().filter(|name| !name.starts_with("ext-") && !name.contains("strict")).collect();
+            let exchanges: Vec<_> =
+                kex.iter().filter(|name| !name.starts_with("ext-") && !name.contains("strict")).collect();
             assert_eq!(
                 exchanges,
                 [

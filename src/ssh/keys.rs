@@ -33,7 +33,10 @@ impl HostKeys {
         let keys = paths
             .map(|path| read_key(path, credentials).with_context(|| format!("host key {}", path.display())))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        ensure!(!keys.is_empty(), "there is no host key: make one with 'ssh-keygen -t ed25519 -N \"\" -f FILE' and name it in host_keys");
+        ensure!(
+            !keys.is_empty(),
+            "there is no host key: make one with 'ssh-keygen -t ed25519 -N \"\" -f FILE' and name it in host_keys"
+        );
         Ok(Self { keys })
     }
 
