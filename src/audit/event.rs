@@ -1,9 +1,11 @@
 //! Events of the audit log: who, from where, what and when.
+//!
+//! Must never hold a file's content or a secret. Made by everyone; written by `ledger` alone.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::types::{Actor, DatasetName, DeliveryId, OrgId, Timestamp, UploadId};
+use crate::types::{Actor, DatasetName, DeliveryId, Invalid, OrgId, Timestamp, UploadId};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
@@ -21,11 +23,23 @@ macro_rules! kinds {
     };
 }
 
+impl std::str::FromStr for Kind {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Kind::ALL.iter().copied().find(|kind| kind.as_str() == text).ok_or_else(|| {
+            let all: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+            Invalid(format!("{text:?} is no kind of event; there are {}", all.join(", ")))
+        })
+    }
+}
+
 kinds! {
     DaemonStarted = "daemon.started",
     DaemonStopped = "daemon.stopped",
     /// Start-up recovery removed what a crash left behind; detail says what.
     RecoveryRemoved = "recovery.removed",
+    /// Start-up recovery found an accepted upload without its object.
+    RecoveryMissing = "recovery.missing",
     ConfigReloaded = "config.reloaded",
     ConfigRefused = "config.refused",
     SessionAdmitted = "session.admitted",
@@ -116,5 +130,48 @@ impl Recorder {
         if let Err(lost) = self.queue.send(event).await {
             tracing::error!(event.kind = lost.0.kind.as_str(), "the ledger is closed: an audit event was lost");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_reads_back_from_its_text_and_its_json() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.as_str().parse::<Kind>().unwrap(), *kind);
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        assert!("upload.eaten".parse::<Kind>().is_err());
+    }
+
+    #[test]
+    fn an_event_tells_its_facts_by_name_in_json() {
+        let actor = Actor { org: Some("harbour".parse().unwrap()), ..Actor::gateway() };
+        let event = Event::new(Timestamp::UNIX_EPOCH, Kind::UploadBegun, actor).with("name", "x.csv").with("size", 3);
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(json["org"], "harbour");
+        assert_eq!(json["detail"], serde_json::json!({"name": "x.csv", "size": 3}));
+        assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+    }
+
+    #[tokio::test]
+    async fn a_recorder_waits_while_its_queue_is_full() {
+        let (recorder, mut events) = Recorder::new(1);
+        let event = || Event::new(Timestamp::UNIX_EPOCH, Kind::SessionEnded, Actor::gateway());
+        recorder.record(event()).await;
+        let mut second = Box::pin(recorder.record(event()));
+        assert!(futures_pending(&mut second).await);
+        assert!(events.recv().await.is_some());
+        second.await;
+        assert!(events.recv().await.is_some());
+    }
+
+    async fn futures_pending(future: &mut (impl Future<Output = ()> + Unpin)) -> bool {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
+        })
+        .await
     }
 }

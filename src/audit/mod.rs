@@ -7,4 +7,4 @@ mod event;
 mod receipt;
 
 pub use event::{Event, Kind, Recorder};
-pub use receipt::{Receipt, Verdict};
+pub use receipt::{Form, Receipt, Verdict};

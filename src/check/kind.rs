@@ -155,10 +155,8 @@ fn binary(head: &[u8]) -> Option<Kind> {
     }
     // A public-key encrypted session key, version 3 (RFC 9580, section 5.1): in the old packet format with a length of
     // one or two bytes, or in the new one.
-    let pgp = match head {
-        [0x84, _, 3, ..] | [0x85, _, _, 3, ..] | [0xc1, 0..=191, 3, ..] | [0xc1, 192..=223, _, 3, ..] => true,
-        _ => false,
-    };
+    let pgp =
+        matches!(head, [0x84, _, 3, ..] | [0x85, _, _, 3, ..] | [0xc1, 0..=191, 3, ..] | [0xc1, 192..=223, _, 3, ..]);
     if pgp {
         return Some(Kind { what: "a file encrypted with PGP", instead: DECRYPT });
     }

@@ -154,7 +154,7 @@ impl SizeCheck {
 /// "2 GiB (2147483648 bytes)", or the bytes alone when no unit divides them.
 fn bytes_in_words(bytes: u64) -> String {
     let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.iter().find(|(size, _)| bytes >= *size && bytes % size == 0) {
+    match units.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size)) {
         Some((size, unit)) => format!("{} {unit} ({bytes} bytes)", bytes / size),
         None if bytes == 1 => "1 byte".into(),
         None => format!("{bytes} bytes"),

@@ -1,1 +1,90 @@
-//! Operator commands, a file for each noun. The only place that prints.
+//! The command line: a file for each noun. The only place that prints.
+//!
+//! Must never do itself what a module behind it owns. Called by `main`.
+
+pub mod account;
+pub mod audit;
+pub mod check;
+mod edit;
+pub mod init;
+pub mod key;
+mod listing;
+pub mod load;
+pub mod logging;
+pub mod org;
+pub mod queue;
+pub mod quickstart;
+pub mod serve;
+mod table;
+pub mod upload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A night safe for data: takes extract files over SFTP, seals and audits each, and queues it for loaders.
+#[derive(Parser)]
+#[command(name = "nightsafe", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Exit status: 0 done, 1 the answer is no, 2 usage or configuration, 3 the system failed.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A working gateway with a demo organisation; --once makes the whole round and exits
+    Quickstart(quickstart::Args),
+    /// Write a commented configuration to edit, with fresh host keys
+    Init(init::Args),
+    /// Run the gateway until SIGTERM or Ctrl-C
+    Serve(serve::Args),
+    /// Say everything that the configuration says, or all that is wrong with it
+    Check(check::Args),
+    /// Organisations: add, list, show, disable, enable, remove
+    Org(org::Args),
+    /// Accounts: add, list, show, disable, enable, remove
+    Account(account::Args),
+    /// Keys that accounts log in with: add, list, show, disable, enable, remove
+    Key(key::Args),
+    /// Uploads that were accepted or rejected: list, show
+    Upload(upload::UploadArgs),
+    /// Deliveries: list, retry, release
+    Queue(queue::QueueArgs),
+    /// The audit log: list, verify
+    Audit(audit::AuditArgs),
+    /// Take deliveries through the door and hand them over, verified and opened
+    Load(load::Args),
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Quickstart(args) => quickstart::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Org(args) => org::run(args),
+        Command::Account(args) => account::run(args),
+        Command::Key(args) => key::run(args),
+        Command::Upload(args) => upload::run(args),
+        Command::Queue(args) => queue::run(args),
+        Command::Audit(args) => audit::run(args),
+        Command::Load(args) => load::run(args),
+    };
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+#[allow(clippy::print_stderr, reason = "this is where errors are shown")]
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(crate::daemon::InvalidConfig(diagnostics)) = error.downcast_ref() {
+        for diagnostic in diagnostics {
+            eprintln!("{diagnostic}\n");
+        }
+        eprintln!("nightsafe: {error}");
+        return ExitCode::from(2);
+    }
+    eprintln!("nightsafe: {error:#}");
+    ExitCode::from(3)
+}

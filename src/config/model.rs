@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::check::Rules;
+/// What a dataset demands; for whoever reads a [`Dataset`] without knowing the check.
+pub use crate::check::{Format, Rules};
 use crate::seal::Recipient;
 use crate::types::{AccountName, DatasetName, Fingerprint, OrgId, Role, Take};
 

@@ -2,22 +2,67 @@
 //!
 //! Must never let plaintext reach a disk, nor say that an upload is done before the ledger has committed. Called by
 //! `sftp`; calls `check`, `seal`, `vault`, `ledger`.
+//!
+//! # A byte's way
+//! [`Upload::write`] copies it once into a buffer of the `lane`; full buffers wait in a short queue for the worker, on a
+//! blocking thread, where the `pipeline` digests, checks and seals them and gives them to the vault's spool. When all
+//! slots of the queue are taken, `write` waits: that is the back-pressure.
+//!
+//! # Memory of one upload, at most
+//! | what | bytes |
+//! |---|---|
+//! | buffers: one being filled, 3 with the worker or waiting (`lane::BUFFER`, `lane::SLOTS`) | 4 x 256 KiB |
+//! | sealed chunks to be written (`pipeline::OUT`) | 260 KiB |
+//! | writes that came early (`intake.reorder_window`) | 1 MiB by default |
+//! | facts, the start of the file for its type, tables | 8 KiB |
+//!
+//! An upload that was only opened holds the last line; one that sent little holds little more. The number of uploads is
+//! bounded by `limits.handles_per_session` and `intake.uploads_per_org`. A closed draft holds the last line.
+
+mod admit;
+mod ending;
+mod lane;
+mod pipeline;
+mod recovery;
+mod registry;
+mod reorder;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod working;
+
+use std::sync::{Arc, Mutex};
+
+pub use recovery::{Recovered, recover};
+pub use upload::Upload;
 
 use crate::access::Principal;
-use crate::audit::Receipt;
+use crate::audit::{Kind, Receipt, Recorder};
 use crate::config::Live;
 use crate::ledger::Ledger;
 use crate::types::*;
 use crate::vault::Vault;
+use admit::admit;
+use lane::Lane;
+use registry::{Draft, Facts, Found, Progress, Registry};
+use reorder::Reorder;
 
+/// Cheap to clone.
 #[derive(Clone)]
-pub struct Intake {}
+pub struct Intake(Arc<Inner>);
 
-/// An upload under way. Dropping it is an abort: the spool is removed, and the audit log told.
-pub struct Upload {}
+struct Inner {
+    config: Live,
+    vault: Vault,
+    ledger: Ledger,
+    recorder: Recorder,
+    clock: Clock,
+    registry: Registry,
+}
 
 /// What CLOSE came to.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "made once for each upload, and matched at once")]
 pub enum Closed {
     /// Stored, sealed, audited and queued.
     Accepted(Receipt),
@@ -36,85 +81,201 @@ pub struct DraftView {
     pub closed: bool,
 }
 
+fn no_such_draft(name: &FileName) -> Refusal {
+    Refusal::not_found(format!("there is no upload {:?} that is not finished here", name.as_str()))
+}
+
+fn completing(name: &FileName) -> Refusal {
+    Refusal::denied(format!("{:?} is being completed just now: look again in a moment", name.as_str()))
+}
+
 impl Intake {
-    pub fn new(_config: Live, _vault: Vault, _ledger: Ledger, _clock: Clock) -> Self {
-        unimplemented!()
+    pub fn new(config: Live, vault: Vault, ledger: Ledger, clock: Clock) -> Self {
+        let recorder = ledger.recorder();
+        Self(Arc::new(Inner { config, vault, ledger, recorder, clock, registry: Registry::default() }))
     }
+
     /// Begins an upload of `name` in `place`: decides the dataset, checks name, quota and space, audits. A working name
     /// (`x.csv.part`) is checked by the name it stands for.
-    pub async fn begin(&self, _principal: &Principal, _place: &Place, _name: &FileName) -> Result<Upload, Refusal> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// Why it may not begin, with what to do. Nothing was begun, and no event written: the caller audits the refusal.
+    pub async fn begin(&self, principal: &Principal, place: &Place, name: &FileName) -> Result<Upload, Refusal> {
+        if principal.role() != Role::Provider {
+            return Err(Refusal::denied("this account takes files, it does not send any"));
+        }
+        let config = self.0.config.borrow().clone();
+        let admitted = admit(&config, principal.org(), place, name)?;
+        let (quota, reserve) = (admitted.org.quota, config.intake.reserve);
+        self.0.room(principal.org(), quota, reserve).await?;
+
+        let began = self.0.clock.now();
+        let facts = Arc::new(Facts {
+            upload: UploadId::new(began),
+            org: principal.org().clone(),
+            account: principal.account().clone(),
+            fingerprint: principal.fingerprint().clone(),
+            actor: principal.actor().clone(),
+            dataset: admitted.dataset.name.clone(),
+            began,
+            label: Mutex::new((place.clone(), name.clone())),
+            progress: Progress::default(),
+        });
+        let lane = Lane::new(pipeline::Seed {
+            vault: self.0.vault.clone(),
+            upload: facts.upload,
+            recipients: admitted.org.recipients.clone(),
+            check: admitted.dataset.rules.begin(),
+        });
+        if !self.0.registry.enter(&facts, lane.handle(), config.intake.uploads_per_org) {
+            return Err(Refusal::denied(format!(
+                "your organisation has {} unfinished uploads, the most that may be: finish, rename or remove some of them",
+                config.intake.uploads_per_org
+            )));
+        }
+        // From here on, dropping it is an abort.
+        let upload = Upload {
+            intake: self.0.clone(),
+            facts,
+            lane: Some(lane),
+            reorder: Reorder::new(config.intake.reorder_window),
+            final_name: admitted.final_name,
+            working: admitted.working,
+            gateway: config.server.name.clone(),
+            stopped: None,
+            torn: false,
+            quota,
+            reserve,
+            checked: 0,
+        };
+        let event = ending::event(&upload.facts, Kind::UploadBegun, principal.actor().clone(), began);
+        self.0.recorder.record(event).await;
+        Ok(upload)
     }
+
     /// Completes a closed draft under its final name (in the same place, or another directory of the same dataset).
-    /// Resolves when the ledger has committed, or to the reason why not. A rename from one working name to another is
-    /// answered with `Closed::Draft`.
+    /// Resolves when the ledger has committed, or to the reason why not; goes on when the future is dropped. A rename
+    /// from one working name to another is answered with `Closed::Draft`.
+    ///
+    /// # Errors
+    /// The draft stays when the new name is refused, and is gone when the gateway failed.
     pub async fn rename(
         &self,
-        _principal: &Principal,
-        _from: (&Place, &FileName),
-        _to: (&Place, &FileName),
+        principal: &Principal,
+        from: (&Place, &FileName),
+        to: (&Place, &FileName),
     ) -> Result<Closed, Refusal> {
-        unimplemented!()
+        let facts = match self.0.registry.find(principal.org(), from.0, from.1) {
+            None => return Err(no_such_draft(from.1)),
+            Some(Found::Completing) => return Err(completing(from.1)),
+            Some(Found::UnderWay(..)) => {
+                let name = from.1.as_str();
+                return Err(Refusal::denied(format!("{name:?} is still being uploaded: rename it when it is closed")));
+            }
+            Some(Found::Closed(facts)) => facts,
+        };
+        let config = self.0.config.borrow().clone();
+        let admitted = admit(&config, principal.org(), to.0, to.1)?;
+        if admitted.dataset.name != facts.dataset {
+            return Err(Refusal::denied(format!(
+                "this upload was begun as {}, under {:?} it would be {}: upload it again under its final name",
+                facts.dataset,
+                to.1.as_str(),
+                admitted.dataset.name
+            )));
+        }
+        let to = (to.0.clone(), to.1.clone());
+        let actor = principal.actor().clone();
+        if admitted.working {
+            let event = ending::renamed(&facts, actor, &to.0, &to.1, self.0.clock.now());
+            facts.relabel(to.0, to.1);
+            self.0.recorder.record(event).await;
+            return Ok(Closed::Draft { size: facts.size() });
+        }
+        let Some(draft) = self.0.registry.complete(facts.upload) else { return Err(completing(from.1)) };
+        let gateway = config.server.name.clone();
+        let task = tokio::spawn(ending::complete(self.0.clone(), draft, actor, gateway, to));
+        task.await.unwrap_or_else(|_| Err(Refusal::failure("the gateway is stopping: send the file again later")))
     }
+
     /// Removes a draft: closed, or under way in another session of the same organisation (which then fails).
-    pub async fn remove(&self, _principal: &Principal, _place: &Place, _name: &FileName) -> Result<(), Refusal> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// There is none of that name, or it is being completed.
+    pub async fn remove(&self, principal: &Principal, place: &Place, name: &FileName) -> Result<(), Refusal> {
+        let account = principal.account();
+        match self.0.registry.find(principal.org(), place, name) {
+            None => Err(no_such_draft(name)),
+            Some(Found::Completing) => Err(completing(name)),
+            Some(Found::UnderWay(facts, handle)) => {
+                let why = format!("{account} removed it");
+                let told = ending::abort(&self.0, &facts, Some(handle), &why).ok_or_else(|| completing(name))?;
+                let _ = told.await;
+                Ok(())
+            }
+            Some(Found::Closed(facts)) => {
+                let draft = self.0.registry.take_draft(facts.upload).ok_or_else(|| completing(name))?;
+                let why = format!("{account} removed it");
+                self.0.discard(draft, principal.actor().clone(), &why).await;
+                Ok(())
+            }
+        }
     }
+
     /// Drafts of an organisation in a place, the newest of each name, by name.
-    pub fn drafts(&self, _org: &OrgId, _place: &Place) -> Vec<DraftView> {
-        unimplemented!()
+    pub fn drafts(&self, org: &OrgId, place: &Place) -> Vec<DraftView> {
+        self.0.registry.views(org, place)
     }
-    pub fn draft(&self, _org: &OrgId, _place: &Place, _name: &FileName) -> Option<DraftView> {
-        unimplemented!()
+
+    pub fn draft(&self, org: &OrgId, place: &Place, name: &FileName) -> Option<DraftView> {
+        self.drafts(org, place).into_iter().find(|view| view.name == *name)
     }
+
     /// Removes closed drafts past their time, with their events. Called now and then by the daemon.
     pub async fn expire_drafts(&self) {
-        unimplemented!()
+        let age = self.0.config.borrow().intake.drafts_expire;
+        let now = self.0.clock.now();
+        let before = jiff::SignedDuration::try_from(age).ok().and_then(|age| now.checked_sub(age).ok());
+        for upload in before.map(|before| self.0.registry.closed_before(before)).unwrap_or_default() {
+            if let Some(draft) = self.0.registry.take_draft(upload) {
+                self.0.discard(draft, Actor::gateway(), "nobody renamed it to its final name in time").await;
+            }
+        }
     }
+
     /// Bytes that the organisation's uploads under way and drafts hold, for its quota.
-    pub fn bytes_under_way(&self, _org: &OrgId) -> u64 {
-        unimplemented!()
+    pub fn bytes_under_way(&self, org: &OrgId) -> u64 {
+        self.0.registry.bytes(org)
     }
-    /// Aborts all that is under way and removes all drafts, audited; for the end of the drain.
-    pub async fn abandon_all(&self, _why: &str) {
-        unimplemented!()
+
+    /// Aborts all that is under way and removes all drafts, audited; for the end of the drain. What is being closed at
+    /// this moment is left to its end.
+    pub async fn abandon_all(&self, why: &str) {
+        for (facts, handle) in self.0.registry.running() {
+            if let Some(told) = ending::abort(&self.0, &facts, Some(handle), why) {
+                let _ = told.await;
+            }
+        }
+        for upload in self.0.registry.closed_before(Timestamp::MAX) {
+            if let Some(draft) = self.0.registry.take_draft(upload) {
+                self.0.discard(draft, Actor::gateway(), why).await;
+            }
+        }
     }
+
     /// Uploads that are not ended yet (closed drafts not counted); the drain waits for zero.
     pub fn under_way(&self) -> usize {
-        unimplemented!()
+        self.0.registry.under_way()
     }
 }
 
-impl Upload {
-    pub fn id(&self) -> UploadId {
-        unimplemented!()
-    }
-    /// Bytes received so far: the highest contiguous end.
-    pub fn size(&self) -> u64 {
-        unimplemented!()
-    }
-    /// Takes bytes at an offset. Waits while the worker is behind: that is the back-pressure.
-    ///
-    /// # Errors
-    /// A final fault (the client may stop now), or an offset that cannot be taken, with what to do.
-    pub async fn write(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), Refusal> {
-        unimplemented!()
-    }
-    /// The modification time the client wants kept.
-    pub fn set_modified(&mut self, _modified: Timestamp) {
-        unimplemented!()
-    }
-    /// Pushes what was received to the disk (fsync@openssh.com); the future is independent of the upload.
-    pub fn sync(&mut self) -> impl Future<Output = Result<(), Refusal>> + Send + 'static + use<> {
-        async { unimplemented!() }
-    }
-    /// Ends the upload. The future does the work whether or not it is polled to its end in the session's task: the
-    /// caller spawns it, and a broken connection does not stop what CLOSE began.
-    pub fn close(self) -> impl Future<Output = Result<Closed, Refusal>> + Send + 'static + use<> {
-        async { unimplemented!() }
-    }
-    /// Ends the upload without completing it, with the reason for the audit log.
-    pub fn abort(self, _why: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
-        async { unimplemented!() }
+impl Inner {
+    /// Removes a closed draft, with its event.
+    async fn discard(&self, draft: Draft, actor: Actor, why: &str) {
+        let event = ending::event(&draft.facts, Kind::DraftRemoved, actor, self.clock.now()).with("reason", why);
+        tracing::info!(upload.id = %draft.facts.upload, org = %draft.facts.org, reason = why, "draft removed");
+        // Dropping the spool removes its file.
+        let _ = tokio::task::spawn_blocking(move || drop(draft)).await;
+        self.recorder.record(event).await;
     }
 }

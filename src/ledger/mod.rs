@@ -6,304 +6,334 @@
 //! Other processes (operator commands) may open the same file. Called by `intake`, `queue`, `sftp` (reads), `daemon`
 //! and `cli`.
 
+mod deliveries;
+mod events;
+mod file;
+mod filter;
+mod leases;
+mod model;
+mod readers;
+mod rows;
+#[cfg(test)]
+pub(crate) mod testing;
+mod uploads;
+mod verify;
+mod writer;
+
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::audit::{Event, Kind, Receipt, Recorder};
+pub use model::*;
+use rusqlite::ErrorCode;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::audit::{Event, Receipt, Recorder};
 use crate::types::*;
+use readers::Readers;
+use writer::{Job, Message, Tx, Verb, Writer};
 
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    #[error("the ledger failed: {0}")]
-    Storage(String),
-    #[error("the ledger is closed")]
-    Closed,
-}
-pub type Result<T> = std::result::Result<T, LedgerError>;
+/// Verbs that may wait for the writer; further callers wait to hand theirs over.
+const VERBS: usize = 1024;
 
-/// An upload's end, as intake tells it. `receipt.supersedes` is filled in by the ledger.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    pub receipt: Receipt,
-    pub place: Place,
-    /// Bytes of the object in the vault; 0 for a rejection.
-    pub sealed_size: u64,
-    pub actor: Actor,
-}
-
-/// One file as a provider's directory lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    pub upload: UploadId,
-    pub name: FileName,
-    pub dataset: DatasetName,
-    pub size: u64,
-    /// The time the client set, or of acceptance.
-    pub modified: Timestamp,
+/// What SQLite said, in words that name no table, path or tenant; the log has the rest.
+fn fault(error: &rusqlite::Error) -> LedgerError {
+    tracing::error!(%error, "the ledger's database reported an error");
+    let words = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "its disk is full",
+        Some(ErrorCode::SystemIoFailure) => "its disk reported an error",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds it for too long",
+        Some(ErrorCode::ConstraintViolation) => "this contradicts what is recorded",
+        Some(ErrorCode::DatabaseCorrupt) => "its file is damaged",
+        Some(ErrorCode::NotADatabase) => "its file is not a database",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "its file may not be written",
+        Some(ErrorCode::CannotOpen) => "its file cannot be opened",
+        Some(ErrorCode::OutOfMemory) => "there is not enough memory",
+        _ if matches!(error, rusqlite::Error::FromSqlConversionFailure(..)) => "a record in it cannot be read",
+        _ => "an unexpected error; the gateway's log tells more",
+    };
+    LedgerError::Storage(words.into())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeliveryState {
-    /// Waits to be claimed (from `available` on).
-    Ready,
-    Leased,
-    Loaded,
-    /// Given up after too many attempts; an operator may retry it.
-    Dead,
-}
-
-/// A queue entry with all that a loader needs to know.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Delivery {
-    pub delivery: DeliveryId,
-    pub state: DeliveryState,
-    pub receipt: Receipt,
-    /// Bytes of the object.
-    pub sealed_size: u64,
-    /// Claims so far.
-    pub attempt: u32,
-    pub available: Timestamp,
-    /// While leased.
-    pub lease: Option<LeaseId>,
-    pub lease_expires: Option<Timestamp>,
-    /// The account that holds or last held the lease.
-    pub holder: Option<AccountName>,
-    /// Why it last came back.
-    pub last_reason: Option<String>,
-    /// Whether the object is still in the vault.
-    pub object: bool,
-}
-
-#[derive(Debug, Clone)]
-pub struct Claim {
-    pub actor: Actor,
-    pub account: AccountName,
-    /// What the account may take; the filters below narrow it.
-    pub take: Take,
-    pub orgs: Option<BTreeSet<OrgId>>,
-    pub datasets: Option<BTreeSet<DatasetName>>,
-    pub max: usize,
-    pub lease: Duration,
-}
-
-/// When a delivery that came back may be claimed again, and when it is given up.
-#[derive(Debug, Clone, Copy)]
-pub struct Policy {
-    pub attempts: u32,
-    pub backoff: Duration,
-    pub backoff_max: Duration,
-}
-
-/// Why a lease's holder cannot do what it asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LeaseError {
-    /// No such delivery, or not one that this account may know of.
-    #[error("no such delivery")]
-    Unknown,
-    /// Already acknowledged under this very lease: saying it again is fine for the caller.
-    #[error("already acknowledged")]
-    AlreadyAcknowledged,
-    #[error("this lease is over: the delivery went back to the queue")]
-    NotHeld,
-}
-
-/// Filter for listings on the box; all that are given must match.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    pub org: Option<OrgId>,
-    pub dataset: Option<DatasetName>,
-    pub account: Option<String>,
-    pub upload: Option<UploadId>,
-    pub delivery: Option<DeliveryId>,
-    pub kind: Option<Kind>,
-    pub state: Option<DeliveryState>,
-    pub since: Option<Timestamp>,
-    /// At most this many, the newest.
-    pub limit: Option<usize>,
-}
-
-/// An event with its place in the log; sequence numbers start at 1 and have no gaps.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Logged {
-    pub sequence: u64,
-    #[serde(flatten)]
-    pub event: Event,
-}
-
-/// A row of the uploads, for operators and recovery.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct UploadRow {
-    #[serde(flatten)]
-    pub receipt: Receipt,
-    pub place: String,
-    pub sealed_size: u64,
-    /// When the object left the vault (loaded and past its retention).
-    pub removed: Option<Timestamp>,
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        fault(&error)
+    }
 }
 
 #[derive(Clone)]
-pub struct Ledger {}
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    verbs: mpsc::Sender<Message>,
+    recorder: Recorder,
+    readers: Readers,
+    changed: watch::Sender<u64>,
+    commits: Arc<AtomicU64>,
+    /// Taken by the first `close`.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Ledger {
-    /// Opens `file`, making it (mode 0600) or migrating it as needed. Starts the writer thread.
-    pub fn open(_file: &Path) -> Result<Self> {
-        unimplemented!()
+    /// Opens `file`, making it (mode 0600) or migrating it as needed. Starts the writer thread, which ends with `close`,
+    /// or when the last clone is dropped.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is no ledger, or is one of a newer version.
+    pub fn open(file: &Path) -> Result<Self> {
+        let connection = file::open_writer(file)?;
+        let (verbs, messages) = mpsc::channel(VERBS);
+        let (recorder, events) = Recorder::new(writer::EVENTS);
+        let changed = watch::Sender::new(0);
+        let commits = Arc::new(AtomicU64::new(0));
+        let writer = Writer { connection, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
+        let thread = Mutex::new(Some(writer::start(writer)?));
+        Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
     }
+
     /// The way in for events that are no change of the ledger's own.
     pub fn recorder(&self) -> Recorder {
-        unimplemented!()
+        self.0.recorder.clone()
     }
+
     /// Writes one event, durable when this returns.
-    pub async fn record(&self, _event: Event) -> Result<()> {
-        unimplemented!()
+    pub async fn record(&self, event: Event) -> Result<()> {
+        self.write(move |tx| tx.record(&event)).await
     }
-    /// Waits for everything handed over so far (verbs and recorded events), then stops the writer.
+
+    /// Waits for everything handed over so far (verbs and recorded events), then stops the writer. Again is fine.
+    ///
+    /// # Errors
+    /// When recorded events could not be stored in the end; the process's log has them.
     pub async fn close(&self) -> Result<()> {
-        unimplemented!()
+        let (closer, closed) = oneshot::channel();
+        let outcome = match self.0.verbs.send(Message::Close(closer)).await {
+            Ok(()) => closed.await.unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        };
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // It has answered, or is gone: nothing is left to wait for.
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            return Err(LedgerError::Storage("its writer ended by a fault; the gateway's log tells more".into()));
+        }
+        self.0.readers.close().await;
+        outcome
     }
-    /// Changes whenever a delivery may have become claimable: a commit here or in another process.
-    pub fn deliveries_changed(&self) -> tokio::sync::watch::Receiver<u64> {
-        unimplemented!()
+
+    /// Changes whenever a delivery may have become claimable: a commit here or (within half a second) in another process.
+    pub fn deliveries_changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Transactions committed by this ledger since it was opened, for metrics: verbs share them.
+    pub fn commits(&self) -> u64 {
+        self.0.commits.load(Ordering::Relaxed)
+    }
+
+    /// Hands a verb to the writer; answered after the commit. A caller that goes away before does not undo it.
+    async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (verb, answered) = Verb::new(work);
+        self.hand_over(verb, answered).await
+    }
+
+    async fn hand_over<T>(&self, job: Box<dyn Job>, answered: oneshot::Receiver<Result<T>>) -> Result<T> {
+        self.0.verbs.send(Message::Job(job)).await.map_err(|_| LedgerError::Closed)?;
+        answered.await.map_err(|_| LedgerError::Closed)?
     }
 
     // -- uploads --
 
-    /// Records an accepted upload, its event and its delivery. Returns the final receipt and the delivery's id.
-    pub async fn accept(&self, _ended: Ended) -> Result<(Receipt, DeliveryId)> {
-        unimplemented!()
+    /// Records an accepted upload, its event, its object and its delivery. Returns the final receipt and the
+    /// delivery's id.
+    pub async fn accept(&self, ended: Ended) -> Result<(Receipt, DeliveryId)> {
+        self.write(move |tx| uploads::accept(tx, ended)).await
     }
+
     /// Records a rejected upload and its event.
-    pub async fn reject(&self, _ended: Ended) -> Result<Receipt> {
-        unimplemented!()
+    pub async fn reject(&self, ended: Ended) -> Result<Receipt> {
+        self.write(move |tx| uploads::reject(tx, ended)).await
     }
-    /// The client's SETSTAT of an accepted upload's time.
-    pub async fn touch(&self, _upload: UploadId, _modified: Timestamp) -> Result<()> {
-        unimplemented!()
+
+    /// The client's SETSTAT of an accepted upload's time: changes the listing only, not what was recorded.
+    pub async fn touch(&self, upload: UploadId, modified: Timestamp) -> Result<()> {
+        self.write(move |tx| uploads::touch(tx, upload, modified)).await
     }
+
     /// The newest accepted upload of that name in that place, if accepted after `since`.
-    pub async fn find(
-        &self,
-        _org: &OrgId,
-        _place: &Place,
-        _name: &FileName,
-        _since: Timestamp,
-    ) -> Result<Option<Listed>> {
-        unimplemented!()
+    pub async fn find(&self, org: &OrgId, place: &Place, name: &FileName, since: Timestamp) -> Result<Option<Listed>> {
+        let (org, place, name) = (org.clone(), place.clone(), name.clone());
+        self.0.readers.read(move |connection| uploads::find(connection, &org, &place, &name, since)).await
     }
+
     /// Accepted uploads by name (the newest of each), after `after` in byte order, at most `limit`.
     pub async fn list(
         &self,
-        _org: &OrgId,
-        _place: &Place,
-        _since: Timestamp,
-        _after: Option<&FileName>,
-        _limit: usize,
+        org: &OrgId,
+        place: &Place,
+        since: Timestamp,
+        after: Option<&FileName>,
+        limit: usize,
     ) -> Result<Vec<Listed>> {
-        unimplemented!()
+        let (org, place, after) = (org.clone(), place.clone(), after.cloned());
+        self.0
+            .readers
+            .read(move |connection| uploads::list(connection, &org, &place, since, after.as_ref(), limit))
+            .await
     }
-    pub async fn receipt(&self, _org: &OrgId, _upload: UploadId, _since: Timestamp) -> Result<Option<Receipt>> {
-        unimplemented!()
+
+    /// The receipt or report of one of the organisation's uploads, if recorded after `since`.
+    pub async fn receipt(&self, org: &OrgId, upload: UploadId, since: Timestamp) -> Result<Option<Receipt>> {
+        let org = org.clone();
+        self.0.readers.read(move |connection| uploads::receipt(connection, &org, upload, since)).await
     }
-    /// Receipts and reports, by id, after `after`, at most `limit`.
+
+    /// Receipts and reports recorded after `since`, by id, after `after`, at most `limit`.
     pub async fn receipts(
         &self,
-        _org: &OrgId,
-        _since: Timestamp,
-        _after: Option<UploadId>,
-        _limit: usize,
+        org: &OrgId,
+        since: Timestamp,
+        after: Option<UploadId>,
+        limit: usize,
     ) -> Result<Vec<Receipt>> {
-        unimplemented!()
+        let org = org.clone();
+        self.0.readers.read(move |connection| uploads::receipts(connection, &org, since, after, limit)).await
     }
+
     /// Sealed bytes of an organisation in the vault.
-    pub async fn stored_bytes(&self, _org: &OrgId) -> Result<u64> {
-        unimplemented!()
+    pub async fn stored_bytes(&self, org: &OrgId) -> Result<u64> {
+        let org = org.clone();
+        self.0.readers.read(move |connection| uploads::stored_bytes(connection, &org)).await
     }
+
     /// Accepted uploads whose object must be in the vault.
     pub async fn expected_objects(&self) -> Result<BTreeSet<UploadId>> {
-        unimplemented!()
+        self.0.readers.read(uploads::expected_objects).await
     }
-    /// Loaded uploads of `org` acknowledged before `before` whose object is still there.
-    pub async fn loaded_before(&self, _org: &OrgId, _before: Timestamp) -> Result<Vec<UploadId>> {
-        unimplemented!()
+
+    /// Loaded uploads of `org` acknowledged before `before` whose object is still there, the oldest first.
+    pub async fn loaded_before(&self, org: &OrgId, before: Timestamp) -> Result<Vec<UploadId>> {
+        let org = org.clone();
+        self.0.readers.read(move |connection| uploads::loaded_before(connection, &org, before)).await
     }
-    /// Records that an object leaves the vault, with its event; the caller then removes the file.
-    pub async fn object_removed(&self, _upload: UploadId, _why: &str, _now: Timestamp) -> Result<()> {
-        unimplemented!()
+
+    /// Records that an object leaves the vault, with its event; the caller then removes the file. Again is fine.
+    ///
+    /// # Errors
+    /// Also when the upload has no object on record.
+    pub async fn object_removed(&self, upload: UploadId, why: &str, now: Timestamp) -> Result<()> {
+        let why = why.to_owned();
+        self.write(move |tx| uploads::object_removed(tx, upload, &why, now)).await
     }
 
     // -- deliveries --
 
-    /// Leases up to `max` claimable deliveries, oldest first. Expired leases are put back first.
-    pub async fn claim(&self, _claim: Claim, _policy: Policy, _now: Timestamp) -> Result<Vec<Delivery>> {
-        unimplemented!()
+    /// Leases up to `max` claimable deliveries, oldest first. Expired leases are put back first. A caller that goes
+    /// away before its turn claims nothing; one that goes away later leaves leases to expire.
+    pub async fn claim(&self, claim: Claim, policy: Policy, now: Timestamp) -> Result<Vec<Delivery>> {
+        let (verb, answered) = Verb::new(move |tx: &Tx<'_>| leases::claim(tx, &claim, policy, now));
+        self.hand_over(verb.only_if_awaited(), answered).await
     }
+
+    /// Makes a lease of the actor's account last until `by` after `now`, at least; returns when it ends.
     pub async fn extend(
         &self,
-        _delivery: DeliveryId,
-        _lease: LeaseId,
-        _by: Duration,
-        _actor: Actor,
-        _now: Timestamp,
+        delivery: DeliveryId,
+        lease: LeaseId,
+        by: Duration,
+        actor: Actor,
+        policy: Policy,
+        now: Timestamp,
     ) -> Result<std::result::Result<Timestamp, LeaseError>> {
-        unimplemented!()
+        self.write(move |tx| leases::extend(tx, (delivery, lease), by, actor, policy, now)).await
     }
+
+    /// Records that the delivery was loaded, by the actor's account under this lease.
     pub async fn acknowledge(
         &self,
-        _delivery: DeliveryId,
-        _lease: LeaseId,
-        _actor: Actor,
-        _now: Timestamp,
+        delivery: DeliveryId,
+        lease: LeaseId,
+        actor: Actor,
+        policy: Policy,
+        now: Timestamp,
     ) -> Result<std::result::Result<(), LeaseError>> {
-        unimplemented!()
+        self.write(move |tx| leases::acknowledge(tx, (delivery, lease), actor, policy, now)).await
     }
-    /// Gives a delivery back with a reason; returns its state afterwards (ready after a backoff, or dead).
+
+    /// Gives a delivery back with a reason (500 characters of it are kept): ready after a backoff, or dead.
     pub async fn give_back(
         &self,
-        _delivery: DeliveryId,
-        _lease: LeaseId,
-        _reason: &str,
-        _actor: Actor,
-        _policy: Policy,
-        _now: Timestamp,
-    ) -> Result<std::result::Result<DeliveryState, LeaseError>> {
-        unimplemented!()
+        delivery: DeliveryId,
+        lease: LeaseId,
+        reason: &str,
+        actor: Actor,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<std::result::Result<Returned, LeaseError>> {
+        let reason = reason.to_owned();
+        self.write(move |tx| leases::give_back(tx, (delivery, lease), &reason, actor, policy, now)).await
     }
+
     /// Puts back every delivery whose lease ran out; returns how many.
-    pub async fn expire(&self, _policy: Policy, _now: Timestamp) -> Result<usize> {
-        unimplemented!()
+    pub async fn expire(&self, policy: Policy, now: Timestamp) -> Result<usize> {
+        self.write(move |tx| leases::expire(tx, policy, now)).await
     }
-    /// When the next lease expires or the next backoff ends, if any; for whoever waits.
-    pub async fn next_change(&self) -> Result<Option<Timestamp>> {
-        unimplemented!()
+
+    /// When the next lease expires (in the past, if nobody put it back yet) or the next backoff ends after `now`, if
+    /// any; for whoever waits.
+    pub async fn next_change(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.0.readers.read(move |connection| deliveries::next_change(connection, now)).await
     }
+
     /// Operator: a dead (or waiting) delivery may be claimed at once, with its attempts forgotten. False if there is none such.
-    pub async fn retry(&self, _delivery: DeliveryId, _actor: Actor, _now: Timestamp) -> Result<bool> {
-        unimplemented!()
+    pub async fn retry(&self, delivery: DeliveryId, actor: Actor, now: Timestamp) -> Result<bool> {
+        self.write(move |tx| deliveries::retry(tx, delivery, actor, now)).await
     }
+
     /// Operator: takes a lease away, the delivery may be claimed at once. False if it was not leased.
-    pub async fn release(&self, _delivery: DeliveryId, _actor: Actor, _now: Timestamp) -> Result<bool> {
-        unimplemented!()
+    pub async fn release(&self, delivery: DeliveryId, actor: Actor, now: Timestamp) -> Result<bool> {
+        self.write(move |tx| deliveries::release(tx, delivery, actor, now)).await
     }
-    pub async fn delivery(&self, _delivery: DeliveryId) -> Result<Option<Delivery>> {
-        unimplemented!()
+
+    pub async fn delivery(&self, delivery: DeliveryId) -> Result<Option<Delivery>> {
+        self.0.readers.read(move |connection| deliveries::by_id(connection, delivery)).await
     }
+
     /// Deliveries that `take` covers and that are ready or leased, by id, after `after`.
-    pub async fn queue(&self, _take: &Take, _after: Option<DeliveryId>, _limit: usize) -> Result<Vec<Delivery>> {
-        unimplemented!()
+    pub async fn queue(&self, take: &Take, after: Option<DeliveryId>, limit: usize) -> Result<Vec<Delivery>> {
+        let take = take.clone();
+        self.0.readers.read(move |connection| deliveries::queue(connection, &take, after, limit)).await
     }
 
     // -- for operators --
 
-    pub async fn uploads(&self, _filter: &Filter) -> Result<Vec<UploadRow>> {
-        unimplemented!()
+    /// Uploads in the order of recording.
+    pub async fn uploads(&self, filter: &Filter) -> Result<Vec<UploadRow>> {
+        let filter = filter.clone();
+        self.0.readers.read(move |connection| uploads::select(connection, &filter)).await
     }
-    pub async fn deliveries(&self, _filter: &Filter) -> Result<Vec<Delivery>> {
-        unimplemented!()
+
+    /// Deliveries in the order of acceptance.
+    pub async fn deliveries(&self, filter: &Filter) -> Result<Vec<Delivery>> {
+        let filter = filter.clone();
+        self.0.readers.read(move |connection| deliveries::select(connection, &filter)).await
     }
+
     /// Events in order of sequence.
-    pub async fn events(&self, _filter: &Filter) -> Result<Vec<Logged>> {
-        unimplemented!()
+    pub async fn events(&self, filter: &Filter) -> Result<Vec<Logged>> {
+        let filter = filter.clone();
+        self.0.readers.read(move |connection| events::select(connection, &filter)).await
+    }
+
+    /// Whether the ledger keeps its promises: the log without gaps, each fact with its event, each accepted upload with
+    /// one object and one delivery, the file whole. Reads everything; empty when all is well.
+    pub async fn verify(&self) -> Result<Vec<Finding>> {
+        self.0.readers.read(verify::verify).await
     }
 }

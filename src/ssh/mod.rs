@@ -2,16 +2,35 @@
 //!
 //! Must never let one connection's fault end another, nor the accept loop. Called by `daemon`; calls `access`, `sftp`,
 //! `queue`.
+//!
+//! `listener` accepts, `connection` watches over one peer from accept to farewell, `handler` answers what russh hears from
+//! it, `channel` and `exec` are the two things that a channel can be used for, `behind` is the seam to those who do them.
 
-use std::net::SocketAddr;
+mod algorithms;
+mod behind;
+mod channel;
+mod connection;
+mod exec;
+mod handler;
+mod keys;
+mod listener;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod visit;
+
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::config::{Config, Listener, Live};
+use crate::config::{Listener, Live};
 use crate::types::Clock;
 use crate::{queue, sftp};
+
+use behind::{Door, Rooms};
+pub use keys::HostKeys;
+pub use listener::bind;
 
 pub struct Services {
     pub config: Live,
@@ -22,34 +41,21 @@ pub struct Services {
     pub clock: Clock,
 }
 
-/// The private host keys of a configuration, read and parsed.
-pub struct HostKeys {}
-
-impl HostKeys {
-    /// # Errors
-    /// Which file cannot be read or parsed, or is readable by others, and what to do.
-    pub fn read(_config: &Config) -> anyhow::Result<Self> {
-        unimplemented!()
-    }
-    /// Public halves in OpenSSH form, for known_hosts lines.
-    pub fn public(&self) -> Vec<String> {
-        unimplemented!()
-    }
-}
-
 /// Accepts until `stop` (no new connections), then returns; connections go on until `end` is cancelled.
 pub async fn serve(
-    _socket: tokio::net::TcpListener,
-    _listener: Listener,
-    _services: Arc<Services>,
-    _keys: Arc<HostKeys>,
-    _stop: CancellationToken,
-    _end: CancellationToken,
+    socket: tokio::net::TcpListener,
+    listener: Listener,
+    services: Arc<Services>,
+    keys: Arc<HostKeys>,
+    stop: CancellationToken,
+    end: CancellationToken,
 ) {
-    unimplemented!()
-}
-
-/// Binds a listener's address; returns the socket and the address it really has.
-pub async fn bind(_listener: &Listener) -> anyhow::Result<(tokio::net::TcpListener, SocketAddr)> {
-    unimplemented!()
+    let door = Door {
+        config: services.config.clone(),
+        access: services.access.clone(),
+        recorder: services.recorder.clone(),
+        clock: services.clock.clone(),
+        behind: Rooms { sftp: services.sftp.clone(), queue: services.queue.clone() },
+    };
+    listener::accept(socket, Arc::new(listener), Arc::new(door), keys, stop, end).await;
 }

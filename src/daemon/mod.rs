@@ -1,0 +1,226 @@
+//! The composition root: puts the rooms together, starts the named tasks, recovers, serves, drains.
+//!
+//! Owns the order of start and stop, and nothing else: no protocol, no rule about uploads. Called by `cli` (`serve`,
+//! `quickstart`).
+
+mod housekeeping;
+mod notices;
+mod presence;
+mod sockets;
+mod tasks;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Access;
+use crate::audit::{Event, Kind, Recorder};
+use crate::config::{self, Config, Diagnostic, Reload};
+use crate::intake::Intake;
+use crate::ledger::Ledger;
+use crate::types::{Actor, Clock};
+use crate::vault::Vault;
+use crate::{intake, queue, sftp, ssh};
+use tasks::Tasks;
+
+/// The configuration cannot be used; the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} error(s)", .0.len())]
+pub struct InvalidConfig(pub Vec<Diagnostic>);
+
+/// How long a session has to say good-bye once the drain is over.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Serves until `stop` is cancelled, then drains and leaves everything consistent. `ready` gets the addresses that
+/// listen, once they do.
+///
+/// # Errors
+/// [`InvalidConfig`], another daemon on the same state directory, a disk, key or address that cannot be used, or a task
+/// that ended when it should not have.
+pub async fn run(
+    config_file: PathBuf,
+    ready: oneshot::Sender<Vec<SocketAddr>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    let config = Arc::new(config::load(&config_file).map_err(InvalidConfig)?);
+    let presence = presence::Presence::claim(&config.paths)?;
+    let keys = Arc::new(ssh::HostKeys::read(&config)?);
+    let vault = Vault::open(&config.paths.state)
+        .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
+    let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"))
+        .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
+    let started = Event::new(clock.now(), Kind::DaemonStarted, Actor::gateway())
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("config", config.file.display().to_string());
+    ledger.record(started).await?;
+    intake::recover(&vault, &ledger, &clock).await.context("start-up recovery failed")?;
+
+    // Everything is consistent from here on: sockets may open.
+    let sockets = sockets::open(&config).await?;
+    let addresses: Vec<SocketAddr> = sockets.iter().map(|(_, _, address)| *address).collect();
+    presence.announce(&addresses)?;
+
+    let (swap, live) = watch::channel(config.clone());
+    let recorder = ledger.recorder();
+    let access = Access::new(live.clone(), recorder.clone(), clock.clone());
+    let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone());
+    let services = Arc::new(ssh::Services {
+        config: live.clone(),
+        access: access.clone(),
+        recorder: recorder.clone(),
+        sftp: Arc::new(sftp::Services {
+            config: live.clone(),
+            intake: intake.clone(),
+            ledger: ledger.clone(),
+            vault: vault.clone(),
+            recorder: recorder.clone(),
+            clock: clock.clone(),
+        }),
+        queue: Arc::new(queue::Services { config: live.clone(), ledger: ledger.clone(), clock: clock.clone() }),
+        clock: clock.clone(),
+    });
+
+    // `stop` ends the taking of connections; `end` ends the connections; `quit` ends what must outlive them.
+    let (end, quit) = (CancellationToken::new(), CancellationToken::new());
+    let mut tasks = Tasks::default();
+    for (socket, listener, address) in sockets {
+        tracing::info!(listener.address = %address, listener.roles = ?listener.roles, "listening");
+        let served = ssh::serve(socket, listener, services.clone(), keys.clone(), stop.clone(), end.clone());
+        tasks.spawn("listener", async move {
+            served.await;
+            Ok(())
+        });
+    }
+    let poke = Arc::new(Notify::new());
+    tasks.spawn("hangup", hangups(poke.clone(), quit.clone()));
+    tasks.spawn("reload", reload(swap, poke, recorder.clone(), clock.clone(), quit.clone()));
+    let follower = (access.clone(), quit.clone());
+    tasks.spawn("sessions", async move {
+        follower.0.follow_reloads(follower.1).await;
+        Ok(())
+    });
+    tasks.spawn(
+        "housekeeping",
+        housekeeping::run(live.clone(), ledger.clone(), vault.clone(), intake.clone(), clock.clone(), quit.clone()),
+    );
+    tasks.spawn("watchdog", notices::watchdog(ledger.clone(), quit.clone()));
+
+    tracing::info!("ready");
+    notices::ready(&addresses);
+    // Nobody may be waiting for the addresses.
+    let _ = ready.send(addresses);
+
+    let failed = tokio::select! {
+        () = stop.cancelled() => None,
+        failed = tasks.first_end() => Some(failed),
+    };
+    notices::stopping();
+    stop.cancel();
+    let drain = live.borrow().server.drain;
+    drained(&intake, drain).await;
+    end.cancel();
+    // Sessions end, their uploads abort themselves; what a CLOSE began still comes to its end.
+    let _ = tokio::time::timeout(FAREWELL, async {
+        while access.sessions() > 0 || intake.under_way() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    intake.abandon_all("the gateway was stopped").await;
+    quit.cancel();
+    tasks.join(FAREWELL).await;
+    let why = failed.as_ref().map_or("asked to", |_| "a task failed");
+    ledger.record(Event::new(clock.now(), Kind::DaemonStopped, Actor::gateway()).with("reason", why)).await?;
+    ledger.close().await?;
+    drop(presence);
+    tracing::info!(reason = why, "stopped");
+    failed.map_or(Ok(()), Err)
+}
+
+/// Waits until no upload is under way, at most `limit`.
+async fn drained(intake: &Intake, limit: Duration) {
+    let running = intake.under_way();
+    if running == 0 {
+        return;
+    }
+    tracing::info!(uploads = running, limit_seconds = limit.as_secs(), "draining: running uploads may finish");
+    let done = tokio::time::timeout(limit, async {
+        while intake.under_way() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    if done.await.is_err() {
+        tracing::warn!(uploads = intake.under_way(), "the drain's time is over: what still runs is aborted");
+    }
+}
+
+async fn hangups(poke: Arc<Notify>, quit: CancellationToken) -> anyhow::Result<()> {
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            () = quit.cancelled() => return Ok(()),
+            _ = hangup.recv() => poke.notify_one(),
+        }
+    }
+}
+
+/// Follows the files of the configuration; what came of it is logged and audited before it is in force.
+async fn reload(
+    swap: watch::Sender<Arc<Config>>,
+    poke: Arc<Notify>,
+    recorder: Recorder,
+    clock: Clock,
+    quit: CancellationToken,
+) -> anyhow::Result<()> {
+    let report = |reload: Reload| {
+        let event = told(&reload, &clock);
+        let recorder = &recorder;
+        async move { recorder.record(event).await }
+    };
+    config::watch(swap, poke, report, quit).await;
+    Ok(())
+}
+
+fn told(reload: &Reload, clock: &Clock) -> Event {
+    let event = |kind| Event::new(clock.now(), kind, Actor::gateway());
+    match reload {
+        Reload::Swapped { config, restart_needed, warnings } => {
+            for warning in warnings {
+                tracing::warn!(reason = %warning.0.message, "configuration");
+            }
+            if !restart_needed.is_empty() {
+                tracing::warn!(settings = ?restart_needed, "these settings changed, and take effect at the next start");
+            }
+            tracing::info!(orgs = config.orgs.len(), accounts = config.accounts.len(), "configuration reloaded");
+            event(Kind::ConfigReloaded).with("restart_needed", restart_needed.clone())
+        }
+        Reload::Unchanged => {
+            tracing::info!("configuration read again: nothing changed");
+            event(Kind::ConfigReloaded).with("unchanged", true)
+        }
+        Reload::Refused(diagnostics) => {
+            for fault in diagnostics {
+                tracing::error!(reason = %fault.message, file = %fault.file.display(), line = fault.line,
+                    column = fault.column, "configuration refused; the one in force stays");
+            }
+            let first = diagnostics.first().map(|d| format!("{}:{}:{}: {}", d.file.display(), d.line, d.column, d.message));
+            event(Kind::ConfigRefused).with("errors", diagnostics.len()).with("first", first.unwrap_or_default())
+        }
+    }
+}
+
+/// Makes a directory that only this user can enter, with its parents.
+fn private_dir(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the directory {}", path.display()))
+}

@@ -1,0 +1,320 @@
+//! Whole uploads, from an admitted account to the ledger, on a real vault and ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::pipeline::tests::{Bench, plaintext, sha256};
+use super::*;
+use crate::access::{Access, Admission, fixture};
+use crate::audit::{Event, Verdict};
+use crate::check::{Format, Rules};
+use crate::config::{Config, Dataset};
+use crate::ledger::Filter;
+
+struct House {
+    bench: Bench,
+    intake: Intake,
+    ledger: Ledger,
+    clock: Clock,
+    principal: Principal,
+    _config: watch::Sender<Arc<Config>>,
+}
+
+fn config(bench: &Bench, key: &russh::keys::PublicKey) -> Config {
+    let mut config = fixture::config([fixture::account("harbour-nightly", "harbour", Role::Provider, &[key])]);
+    let rules = Rules { format: Format::Csv, name: None, name_hint: None, min_size: 1, max_size: 4 << 20 };
+    let name: DatasetName = "ims".parse().unwrap();
+    let dataset = Dataset { name: name.clone(), title: "".into(), description: "".into(), rules, schema: None };
+    config.datasets.insert(name.clone(), dataset);
+    config.intake.working_suffixes = vec![".part".into(), ".filepart".into()];
+    for org in config.orgs.values_mut() {
+        org.datasets.insert(name.clone());
+        org.recipients = vec![bench.recipient.clone()];
+    }
+    config
+}
+
+impl House {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let bench = Bench::new();
+        let ledger = Ledger::open(&bench.dir.path().join("ledger.sqlite")).unwrap();
+        let clock = Clock::fixed("2026-03-01T12:00:00Z".parse().unwrap());
+        let key = fixture::key().public_key().clone();
+        let mut config = config(&bench, &key);
+        change(&mut config);
+        let (sender, live) = watch::channel(Arc::new(config));
+        let access = Access::new(live.clone(), ledger.recorder(), clock.clone());
+        let mut arrival = access.arrive("192.0.2.9:40000".parse().unwrap()).await.unwrap();
+        let admission = access.admit(&mut arrival, &fixture::listener(), "harbour-nightly", &key, "SSH-2.0-Test").await;
+        let Admission::Admitted(principal) = admission else { panic!("not admitted") };
+        let intake = Intake::new(live, bench.vault.clone(), ledger.clone(), clock.clone());
+        Self { bench, intake, ledger, clock, principal, _config: sender }
+    }
+
+    async fn begin(&self, name: &str) -> Result<Upload, Refusal> {
+        self.intake.begin(&self.principal, &Place::Inbox, &name.parse().unwrap()).await
+    }
+
+    async fn put(&self, name: &str, plain: &[u8]) -> Result<Closed, Refusal> {
+        let mut upload = self.begin(name).await.unwrap();
+        for (index, piece) in plain.chunks(32_000).enumerate() {
+            upload.write(index as u64 * 32_000, piece).await?;
+        }
+        upload.close().await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<Closed, Refusal> {
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+        self.intake.rename(&self.principal, (&Place::Inbox, &from), (&Place::Inbox, &to)).await
+    }
+
+    /// Events about uploads and drafts, in order.
+    async fn told(&self) -> Vec<Event> {
+        // Recorded events are stored in order: when this one is, those before it are.
+        self.ledger.recorder().record(Event::new(self.clock.now(), Kind::DaemonStarted, Actor::gateway())).await;
+        loop {
+            let events = self.ledger.events(&Filter::default()).await.unwrap();
+            let marks = events.iter().filter(|logged| logged.event.kind == Kind::DaemonStarted).count();
+            if marks > 0 {
+                return events.into_iter().map(|logged| logged.event).filter(|event| event.upload.is_some()).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn kinds(&self) -> Vec<&'static str> {
+        self.told().await.iter().map(|event| event.kind.as_str()).collect()
+    }
+
+    /// Nothing is under way, the spool is empty, and vault and ledger agree.
+    async fn assert_settled(&self) {
+        for _ in 0..2000 {
+            if self.bench.spooled() == 0 && self.intake.under_way() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!((self.bench.spooled(), self.intake.under_way()), (0, 0));
+        let expected: Vec<_> = self.ledger.expected_objects().await.unwrap().into_iter().collect();
+        assert_eq!(self.bench.vault.objects().unwrap(), expected);
+        assert_eq!(self.ledger.verify().await.unwrap(), []);
+    }
+}
+
+fn accepted(closed: Result<Closed, Refusal>) -> Receipt {
+    match closed {
+        Ok(Closed::Accepted(receipt)) => receipt,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn rejected(closed: Result<Closed, Refusal>) -> String {
+    match closed {
+        Err(refusal) if refusal.kind == RefusalKind::Rejected => refusal.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_is_sealed_stored_and_recorded_when_close_answers() {
+    let house = House::new().await;
+    for (name, size) in [("a.csv", 1), ("b.csv", 65_536), ("c.csv", 3_000_000)] {
+        let plain = plaintext(size);
+        let receipt = accepted(house.put(name, &plain).await);
+        assert_eq!((receipt.verdict, receipt.size, receipt.sha256), (Verdict::Accepted, size as u64, sha256(&plain)));
+        assert!(house.bench.opened(receipt.upload) == plain);
+    }
+    assert_eq!(house.kinds().await, ["upload.begun", "upload.accepted"].repeat(3));
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_are_rejected_with_a_report_and_nothing_is_kept() {
+    let house = House::new().await;
+    assert!(rejected(house.put("a.csv", b"").await).contains("0 bytes"));
+    assert!(rejected(house.put("b.csv", b"%PDF-1.7 x").await).contains("PDF"));
+    assert!(house.put("c.csv", &plaintext(5 << 20)).await.is_err());
+    let reports = house.ledger.receipts(house.principal.org(), Timestamp::UNIX_EPOCH, None, 10).await.unwrap();
+    let verdicts: Vec<_> = reports.iter().map(|report| (report.name.as_str(), report.verdict)).collect();
+    assert_eq!(verdicts[..2], [("a.csv", Verdict::Rejected), ("b.csv", Verdict::Rejected)]);
+    assert_eq!((reports[1].size, reports[1].sha256), (10, sha256(b"%PDF-1.7 x")));
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_or_a_refused_write_is_never_accepted() {
+    let house = House::new().await;
+    let mut gap = house.begin("a.csv").await.unwrap();
+    gap.write(0, b"abc").await.unwrap();
+    gap.write(10, b"xyz").await.unwrap();
+    assert!(rejected(gap.close().await).contains("bytes 3 to 9"));
+
+    let mut changed = house.begin("b.csv").await.unwrap();
+    changed.write(0, b"abc").await.unwrap();
+    assert!(changed.write(1, b"B").await.is_err());
+    assert!(changed.write(3, b"d").await.is_err(), "the fault stays");
+    assert!(rejected(changed.close().await).contains("arrived already"));
+
+    let mut jumbled = house.begin("c.csv").await.unwrap();
+    for (offset, bytes) in [(3, b"def"), (6, b"ghi"), (0, b"abc")] {
+        jumbled.write(offset, bytes).await.unwrap();
+    }
+    assert_eq!(jumbled.size(), 9);
+    let receipt = accepted(jumbled.close().await);
+    assert_eq!(house.bench.opened(receipt.upload), b"abcdefghi");
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_is_an_audited_abort() {
+    let house = House::new().await;
+    let mut upload = house.begin("a.csv").await.unwrap();
+    upload.write(0, &plaintext(1_000_000)).await.unwrap();
+    drop(upload);
+    house.begin("b.csv").await.unwrap().abort("the client said so").await;
+    house.assert_settled().await;
+    let aborts: Vec<_> = house.told().await.into_iter().filter(|e| e.kind == Kind::UploadAborted).collect();
+    let mut reasons: Vec<_> = aborts.iter().map(|e| e.detail["reason"].as_str().unwrap()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["the client said so", "the connection was lost"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_goes_on_without_its_session() {
+    let house = House::new().await;
+    let mut upload = house.begin("a.csv").await.unwrap();
+    upload.write(0, &plaintext(100_000)).await.unwrap();
+    drop(upload.close());
+    house.assert_settled().await;
+    assert_eq!(house.kinds().await, ["upload.begun", "upload.accepted"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draft_is_completed_by_its_rename() {
+    let house = House::new().await;
+    let plain = plaintext(300_000);
+    assert!(matches!(house.put("a.csv.part", &plain).await, Ok(Closed::Draft { size: 300_000 })));
+    let view = &house.intake.drafts(house.principal.org(), &Place::Inbox)[0];
+    assert_eq!((view.name.as_str(), view.size, view.closed), ("a.csv.part", 300_000, true));
+    assert!(matches!(house.rename("a.csv.part", "a.csv.filepart").await, Ok(Closed::Draft { size: 300_000 })));
+    assert_eq!(house.rename("a.csv.part", "a.csv").await.unwrap_err().kind, RefusalKind::NotFound);
+    assert!(house.rename("a.csv.filepart", "a.xlsx").await.is_err(), "the draft stays");
+    let receipt = accepted(house.rename("a.csv.filepart", "a.csv").await);
+    assert_eq!((receipt.name.as_str(), receipt.sha256), ("a.csv", sha256(&plain)));
+    assert!(house.bench.opened(receipt.upload) == plain);
+    house.assert_settled().await;
+    assert_eq!(house.kinds().await.last(), Some(&"upload.accepted"));
+    assert!(rejected(house.put("b.csv.part", b"%PDF-").await).contains("PDF"), "at CLOSE already");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drafts_end_by_removal_expiry_or_the_end_of_the_drain() {
+    let house = House::new().await;
+    let (inbox, name) = (Place::Inbox, "a.csv.part".parse().unwrap());
+    house.put("a.csv.part", b"x").await.unwrap();
+    house.intake.remove(&house.principal, &inbox, &name).await.unwrap();
+    assert_eq!(house.intake.remove(&house.principal, &inbox, &name).await.unwrap_err().kind, RefusalKind::NotFound);
+
+    house.put("a.csv.part", b"x").await.unwrap();
+    house.intake.expire_drafts().await;
+    assert_eq!(house.intake.drafts(house.principal.org(), &inbox).len(), 1);
+    house.clock.advance(Duration::from_secs(86_400));
+    house.intake.expire_drafts().await;
+    assert_eq!(house.intake.drafts(house.principal.org(), &inbox).len(), 0);
+
+    house.put("a.csv.part", b"x").await.unwrap();
+    let mut running = house.begin("b.csv").await.unwrap();
+    running.write(0, b"x").await.unwrap();
+    house.intake.abandon_all("the gateway stops").await;
+    assert!(running.write(1, b"y").await.unwrap_err().reason.contains("the gateway stops"));
+    assert!(running.close().await.is_err());
+    house.assert_settled().await;
+    let kinds = house.kinds().await;
+    let count = |kind: &str| kinds.iter().filter(|known| **known == kind).count();
+    assert_eq!((count("draft.removed"), count("upload.aborted"), count("upload.accepted")), (3, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_removed_by_another_session_fails() {
+    let house = House::new().await;
+    let mut upload = house.begin("a.csv").await.unwrap();
+    upload.write(0, &plaintext(600_000)).await.unwrap();
+    house.intake.remove(&house.principal, &Place::Inbox, &"a.csv".parse().unwrap()).await.unwrap();
+    assert!(upload.write(600_000, b"x").await.is_err());
+    assert!(upload.close().await.unwrap_err().reason.contains("removed it"));
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quota_space_and_number_are_limits() {
+    let house = House::with(|config| {
+        config.intake.uploads_per_org = 2;
+        config.orgs.values_mut().for_each(|org| org.quota = 10_000);
+    })
+    .await;
+    let (first, _second) = (house.begin("a.csv").await.unwrap(), house.begin("b.csv").await.unwrap());
+    assert!(house.begin("c.csv").await.err().unwrap().reason.contains("unfinished uploads"));
+    first.abort("x").await;
+    accepted(house.put("c.csv", &plaintext(20_000)).await);
+    assert!(house.begin("d.csv").await.err().unwrap().reason.contains("quota"));
+
+    let full = House::with(|config| config.intake.reserve = u64::MAX).await;
+    assert_eq!(full.begin("a.csv").await.err().unwrap().kind, RefusalKind::Failure);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_or_a_ledger_that_fails_keeps_nothing_and_says_so() {
+    let house = House::new().await;
+    let mut upload = house.begin("a.csv").await.unwrap();
+    upload.write(0, b"x").await.unwrap();
+    let spool = house.bench.dir.path().join("spool");
+    std::fs::remove_dir(&spool).unwrap();
+    assert_eq!(upload.close().await.unwrap_err().kind, RefusalKind::Failure);
+    std::fs::create_dir(&spool).unwrap();
+    assert_eq!(house.kinds().await, ["upload.begun", "upload.aborted"]);
+
+    let mut upload = house.begin("b.csv").await.unwrap();
+    upload.write(0, b"x").await.unwrap();
+    let id = upload.id();
+    house.ledger.close().await.unwrap();
+    assert_eq!(upload.close().await.unwrap_err().kind, RefusalKind::Failure);
+    // A closed ledger does not say whether it recorded the upload: the next start decides.
+    let ledger = Ledger::open(&house.bench.dir.path().join("ledger.sqlite")).unwrap();
+    let recovered = recover(&house.bench.vault, &ledger, &house.clock).await.unwrap();
+    assert_eq!((recovered.unrecorded, recovered.aborted), (vec![id], vec![id]));
+    assert_eq!((house.bench.vault.objects().unwrap(), house.bench.spooled()), (vec![], 0));
+    assert_eq!(ledger.verify().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recovery_removes_what_is_half_tells_what_is_missing_and_can_be_repeated() {
+    let house = House::new().await;
+    let whole = accepted(house.put("a.csv", b"whole").await);
+    let lost = accepted(house.put("b.csv", b"lost").await);
+    house.bench.vault.remove(lost.upload).unwrap();
+    // A killed daemon: nothing ran that an end would run.
+    let mut killed = house.begin("c.csv").await.unwrap();
+    killed.write(0, &plaintext(2_000_000)).await.unwrap();
+    let killed_id = killed.id();
+    house.told().await;
+    std::mem::forget(killed);
+    let orphan = UploadId::new(house.clock.now());
+    house.bench.vault.create(orphan).unwrap().keep().unwrap();
+
+    let recovered = recover(&house.bench.vault, &house.ledger, &house.clock).await.unwrap();
+    assert_eq!((recovered.unrecorded, recovered.missing), (vec![orphan], vec![lost.upload]));
+    assert_eq!(recovered.aborted, [killed_id]);
+    assert_eq!(house.bench.vault.objects().unwrap(), [whole.upload]);
+    let events = house.told().await;
+    let abort = events.iter().find(|event| event.kind == Kind::UploadAborted).unwrap();
+    assert_eq!((abort.org.as_ref(), abort.detail["name"].as_str()), (Some(house.principal.org()), Some("c.csv")));
+
+    let again = recover(&house.bench.vault, &house.ledger, &house.clock).await.unwrap();
+    assert!(again.aborted.is_empty() && again.unrecorded.is_empty() && again.missing.len() == 1);
+}

@@ -1,0 +1,237 @@
+//! What the ledger's verbs take and give: uploads as listed, deliveries, claims, filters, and the errors.
+//!
+//! Knows no SQL. Used by everyone who calls the ledger.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::audit::{Event, Kind, Receipt};
+use crate::types::*;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// Nothing was recorded. The text is for an operator; it names no table, path or tenant.
+    #[error("the ledger failed: {0}")]
+    Storage(String),
+    #[error("the ledger is closed")]
+    Closed,
+}
+pub type Result<T> = std::result::Result<T, LedgerError>;
+
+/// An upload's end, as intake tells it. `receipt.supersedes` is filled in by the ledger.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub receipt: Receipt,
+    pub place: Place,
+    /// Bytes of the object in the vault; 0 for a rejection.
+    pub sealed_size: u64,
+    pub actor: Actor,
+}
+
+/// One file as a provider's directory lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub upload: UploadId,
+    pub name: FileName,
+    pub dataset: DatasetName,
+    pub size: u64,
+    /// The time the client set, or of acceptance.
+    pub modified: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// Waits to be claimed (from `available` on).
+    Ready,
+    Leased,
+    Loaded,
+    /// Given up after too many attempts; an operator may retry it.
+    Dead,
+}
+
+impl DeliveryState {
+    pub const ALL: [DeliveryState; 4] =
+        [DeliveryState::Ready, DeliveryState::Leased, DeliveryState::Loaded, DeliveryState::Dead];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeliveryState::Ready => "ready",
+            DeliveryState::Leased => "leased",
+            DeliveryState::Loaded => "loaded",
+            DeliveryState::Dead => "dead",
+        }
+    }
+}
+
+impl FromStr for DeliveryState {
+    type Err = Invalid;
+    fn from_str(text: &str) -> std::result::Result<Self, Invalid> {
+        let found = DeliveryState::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| Invalid(format!("{text:?} is no state of a delivery: ready, leased, loaded or dead")))
+    }
+}
+
+/// A queue entry with all that a loader needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Delivery {
+    pub delivery: DeliveryId,
+    pub state: DeliveryState,
+    pub receipt: Receipt,
+    /// Bytes of the object.
+    pub sealed_size: u64,
+    /// Claims so far, since an operator last retried it.
+    pub attempt: u32,
+    pub available: Timestamp,
+    /// While leased.
+    pub lease: Option<LeaseId>,
+    pub lease_expires: Option<Timestamp>,
+    /// The account that holds or last held the lease.
+    pub holder: Option<AccountName>,
+    /// Why it last came back.
+    pub last_reason: Option<String>,
+    /// Whether the object is still in the vault.
+    pub object: bool,
+}
+
+impl Delivery {
+    /// What a loader is told of it: the content of /queue/<delivery>/manifest.json, and part of each claim's line. It
+    /// does not change over the attempts, so that what was fetched stays what it is.
+    pub fn manifest(&self) -> serde_json::Value {
+        let receipt = &self.receipt;
+        json!({
+            "delivery": self.delivery,
+            "upload": receipt.upload,
+            "organisation": receipt.organisation,
+            "dataset": receipt.dataset,
+            "name": receipt.name,
+            "size": receipt.size,
+            "sha256": receipt.sha256,
+            "sealed_size": self.sealed_size,
+            "received": receipt.time,
+            "account": receipt.account,
+            "fingerprint": receipt.fingerprint,
+            "gateway": receipt.gateway,
+            "supersedes": receipt.supersedes,
+            "flags": receipt.flags,
+            "receipt": receipt,
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub actor: Actor,
+    pub account: AccountName,
+    /// What the account may take; the filters below narrow it.
+    pub take: Take,
+    pub orgs: Option<BTreeSet<OrgId>>,
+    pub datasets: Option<BTreeSet<DatasetName>>,
+    pub max: usize,
+    pub lease: Duration,
+}
+
+/// When a delivery that came back may be claimed again, and when it is given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// A delivery that comes back after this many claims is dead.
+    pub attempts: u32,
+    /// Wait after the first attempt; doubles with each further one.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
+impl Policy {
+    /// The wait after attempt number `attempt` (from 1).
+    pub fn wait_after(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        self.backoff.saturating_mul(1 << doublings).min(self.backoff_max)
+    }
+}
+
+/// What became of a delivery that was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned {
+    /// Ready or dead.
+    pub state: DeliveryState,
+    /// When it may be claimed again; none when dead.
+    pub available: Option<Timestamp>,
+}
+
+/// Why a lease's holder cannot do what it asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// No such delivery, or not one that this account may know of.
+    #[error("no such delivery")]
+    Unknown,
+    /// Already acknowledged under this very lease: saying it again is fine for the caller.
+    #[error("already acknowledged")]
+    AlreadyAcknowledged,
+    #[error("this lease is over: the delivery went back to the queue")]
+    NotHeld,
+}
+
+/// Filter for listings on the box; all that are given must match, as far as the thing listed has them.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// The organisation that it is about.
+    pub org: Option<OrgId>,
+    pub dataset: Option<DatasetName>,
+    /// Who uploaded; for events who acted.
+    pub account: Option<String>,
+    pub upload: Option<UploadId>,
+    pub delivery: Option<DeliveryId>,
+    pub kind: Option<Kind>,
+    pub state: Option<DeliveryState>,
+    /// Recorded at or after this time.
+    pub since: Option<Timestamp>,
+    /// Events only: past this sequence number; `limit` then counts from there on, for paging and following.
+    pub after: Option<u64>,
+    /// At most this many, the newest.
+    pub limit: Option<usize>,
+}
+
+/// An event with its place in the log; sequence numbers start at 1 and have no gaps.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Logged {
+    pub sequence: u64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// A row of the uploads, for operators and recovery.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct UploadRow {
+    #[serde(flatten)]
+    pub receipt: Receipt,
+    pub place: String,
+    pub sealed_size: u64,
+    /// When the object left the vault (loaded and past its retention).
+    pub removed: Option<Timestamp>,
+}
+
+/// Something that contradicts what the ledger promises.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// Which promise, in a few words.
+    pub check: &'static str,
+    /// What is wrong with what.
+    pub what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_with_each_attempt_up_to_its_bound() {
+        let policy = Policy { attempts: 10, backoff: Duration::from_secs(30), backoff_max: Duration::from_secs(3600) };
+        let waits: Vec<u64> = (1..=9).map(|attempt| policy.wait_after(attempt).as_secs()).collect();
+        assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
+        assert_eq!(policy.wait_after(u32::MAX).as_secs(), 3600);
+        assert_eq!(policy.wait_after(0).as_secs(), 30);
+    }
+}

@@ -1,0 +1,119 @@
+-- The ledger, version 1. Times are microseconds since the Unix epoch, ids hyphenated UUIDs, lists JSON arrays.
+-- What a row of `uploads` or `events` says is a fact: triggers hold it fast against every process that opens the file.
+
+-- Every upload that came to an end, accepted or rejected, in the order of recording.
+CREATE TABLE uploads (
+    number      INTEGER PRIMARY KEY,
+    id          TEXT NOT NULL UNIQUE,
+    verdict     TEXT NOT NULL CHECK (verdict IN ('accepted', 'rejected')),
+    gateway     TEXT NOT NULL,
+    org         TEXT NOT NULL,
+    dataset     TEXT NOT NULL,
+    place       TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    size        INTEGER NOT NULL CHECK (size >= 0),
+    sha256      TEXT NOT NULL,
+    sealed_size INTEGER NOT NULL CHECK (sealed_size >= 0),
+    time        INTEGER NOT NULL,
+    account     TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    supersedes  TEXT REFERENCES uploads (id),
+    reasons     TEXT NOT NULL,
+    flags       TEXT NOT NULL
+) STRICT;
+-- Receipts of an organisation by id; `time` is in it so that those too old are passed over in the index alone.
+CREATE INDEX uploads_of_org ON uploads (org, id, time);
+CREATE INDEX uploads_by_time ON uploads (time);
+
+CREATE TRIGGER uploads_keep BEFORE DELETE ON uploads
+BEGIN SELECT RAISE(ABORT, 'uploads are never deleted'); END;
+CREATE TRIGGER uploads_hold BEFORE UPDATE ON uploads
+BEGIN SELECT RAISE(ABORT, 'what was recorded of an upload never changes'); END;
+-- INSERT OR REPLACE would delete without asking the trigger above.
+CREATE TRIGGER uploads_once BEFORE INSERT ON uploads
+WHEN EXISTS (SELECT 1 FROM uploads WHERE id = NEW.id OR number = NEW.number)
+BEGIN SELECT RAISE(ABORT, 'an upload is recorded once'); END;
+
+-- The sealed object of each accepted upload: in the vault until `removed`.
+CREATE TABLE objects (
+    upload      TEXT PRIMARY KEY REFERENCES uploads (id),
+    org         TEXT NOT NULL,
+    sealed_size INTEGER NOT NULL CHECK (sealed_size >= 0),
+    removed     INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX objects_kept ON objects (org, sealed_size) WHERE removed IS NULL;
+
+CREATE TRIGGER objects_keep BEFORE DELETE ON objects
+BEGIN SELECT RAISE(ABORT, 'objects are marked as removed, never deleted'); END;
+CREATE TRIGGER objects_hold BEFORE UPDATE ON objects
+WHEN OLD.removed IS NOT NULL OR NEW.upload <> OLD.upload OR NEW.org <> OLD.org OR NEW.sealed_size <> OLD.sealed_size
+BEGIN SELECT RAISE(ABORT, 'an object is removed once, and nothing else of it changes'); END;
+
+-- The newest accepted upload of each name in a place: what a provider's directory lists. BINARY order is byte order.
+CREATE TABLE names (
+    org      TEXT NOT NULL,
+    place    TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    upload   TEXT NOT NULL REFERENCES uploads (id),
+    accepted INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    PRIMARY KEY (org, place, name)
+) STRICT, WITHOUT ROWID;
+
+-- One queue entry for each accepted upload. `lease` stays after the acknowledgement: it says which lease did it.
+CREATE TABLE deliveries (
+    number        INTEGER PRIMARY KEY,
+    id            TEXT NOT NULL UNIQUE,
+    upload        TEXT NOT NULL UNIQUE REFERENCES uploads (id),
+    org           TEXT NOT NULL,
+    dataset       TEXT NOT NULL,
+    state         TEXT NOT NULL CHECK (state IN ('ready', 'leased', 'loaded', 'dead')),
+    attempt       INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    available     INTEGER NOT NULL,
+    lease         TEXT,
+    lease_expires INTEGER,
+    holder        TEXT,
+    last_reason   TEXT,
+    loaded        INTEGER,
+    CHECK ((lease IS NOT NULL) = (state IN ('leased', 'loaded'))),
+    CHECK ((lease_expires IS NOT NULL) = (state = 'leased')),
+    CHECK ((loaded IS NOT NULL) = (state = 'loaded')),
+    CHECK (lease IS NULL OR holder IS NOT NULL)
+) STRICT;
+-- Partial, so that what was loaded long ago costs the queue nothing.
+CREATE INDEX deliveries_ready ON deliveries (number, available) WHERE state = 'ready';
+CREATE INDEX deliveries_waiting ON deliveries (available) WHERE state = 'ready';
+CREATE INDEX deliveries_leased ON deliveries (lease_expires) WHERE state = 'leased';
+CREATE INDEX deliveries_open ON deliveries (id) WHERE state IN ('ready', 'leased');
+CREATE INDEX deliveries_dead ON deliveries (number) WHERE state = 'dead';
+
+CREATE TRIGGER deliveries_keep BEFORE DELETE ON deliveries
+BEGIN SELECT RAISE(ABORT, 'deliveries are never deleted'); END;
+CREATE TRIGGER deliveries_hold BEFORE UPDATE ON deliveries
+WHEN OLD.state = 'loaded' OR NEW.id <> OLD.id OR NEW.number <> OLD.number OR NEW.upload <> OLD.upload
+    OR NEW.org <> OLD.org OR NEW.dataset <> OLD.dataset
+BEGIN SELECT RAISE(ABORT, 'a delivery is loaded once and stays that of its upload'); END;
+
+-- The audit log. `body` is the whole event as JSON; the other columns are copies of its fields, to search by.
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY,
+    at       INTEGER NOT NULL,
+    kind     TEXT NOT NULL,
+    org      TEXT,
+    dataset  TEXT,
+    account  TEXT NOT NULL,
+    upload   TEXT,
+    delivery TEXT,
+    body     TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_time ON events (at);
+CREATE INDEX events_of_upload ON events (upload) WHERE upload IS NOT NULL;
+CREATE INDEX events_of_delivery ON events (delivery, kind) WHERE delivery IS NOT NULL;
+
+CREATE TRIGGER events_keep BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER events_hold BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER events_follow BEFORE INSERT ON events
+WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM events)
+BEGIN SELECT RAISE(ABORT, 'the audit log has no gaps'); END;

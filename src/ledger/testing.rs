@@ -1,0 +1,92 @@
+//! What the ledger's tests share: a ledger in a directory of its own, uploads, loaders, times.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::audit::Verdict;
+
+pub struct Desk {
+    pub ledger: Ledger,
+    pub file: PathBuf,
+    pub _dir: tempfile::TempDir,
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ledger.sqlite");
+        Self { ledger: Ledger::open(&file).unwrap(), file, _dir: dir }
+    }
+
+    pub async fn accept(&self, name: &str, at: Timestamp) -> (Receipt, DeliveryId) {
+        self.ledger.accept(ended("harbour", name, at)).await.unwrap()
+    }
+
+    pub async fn claim(&self, account: &str, max: usize, now: Timestamp) -> Vec<Delivery> {
+        self.ledger.claim(claim(account, max), POLICY, now).await.unwrap()
+    }
+
+    pub async fn kinds(&self) -> Vec<&'static str> {
+        let events = self.ledger.events(&Filter::default()).await.unwrap();
+        events.iter().map(|logged| logged.event.kind.as_str()).collect()
+    }
+
+    /// The promises hold, whatever the test did.
+    pub async fn assert_whole(&self) {
+        assert_eq!(self.ledger.verify().await.unwrap(), []);
+    }
+}
+
+pub const POLICY: Policy =
+    Policy { attempts: 3, backoff: Duration::from_secs(30), backoff_max: Duration::from_secs(40) };
+
+/// A moment, in seconds of a day long ago.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+pub fn org(id: &str) -> OrgId {
+    id.parse().unwrap()
+}
+
+pub fn actor(account: &str) -> Actor {
+    Actor { account: account.into(), ..Actor::gateway() }
+}
+
+pub fn claim(account: &str, max: usize) -> Claim {
+    Claim {
+        actor: actor(account),
+        account: account.parse().unwrap(),
+        take: Take::default(),
+        orgs: None,
+        datasets: None,
+        max,
+        lease: Duration::from_secs(60),
+    }
+}
+
+pub fn ended(org: &str, name: &str, at: Timestamp) -> Ended {
+    let receipt = Receipt {
+        gateway: "sftp.example.org".into(),
+        upload: UploadId::new(at),
+        verdict: Verdict::Accepted,
+        reasons: Vec::new(),
+        name: name.parse().unwrap(),
+        size: 10,
+        sha256: Sha256([1; 32]),
+        time: at,
+        organisation: org.parse().unwrap(),
+        dataset: "ims-interventions".parse().unwrap(),
+        account: format!("{org}-nightly").parse().unwrap(),
+        fingerprint: Fingerprint("SHA256:abc".into()),
+        supersedes: None,
+        flags: Vec::new(),
+    };
+    let actor = Actor { org: Some(receipt.organisation.clone()), ..actor(receipt.account.as_str()) };
+    Ended { receipt, place: Place::Inbox, sealed_size: 200, actor }
+}
+
+pub fn event(kind: crate::audit::Kind) -> Event {
+    Event::new(at(0), kind, Actor::gateway())
+}

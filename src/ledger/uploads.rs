@@ -1,0 +1,249 @@
+//! Uploads: recording their end, listing them for providers and operators, and what the vault must hold.
+//!
+//! Must never record an upload without its event (and an accepted one without its object and delivery), nor show an
+//! organisation another's. Called by the facade.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::filter::{Where, bound};
+use super::rows::{self, Count, Micros, RECEIPT, all, json_list, rows_at_most, whole_micros};
+use super::writer::Tx;
+use super::{Ended, Filter, LedgerError, Listed, Result, UploadRow};
+use crate::audit::{Event, Kind, Receipt, Verdict};
+use crate::types::*;
+
+/// A page of a directory, by key: the primary key of `names` leads straight to its beginning.
+pub(super) const LIST: &str = "SELECT n.name, n.upload, n.modified, u.dataset, u.size
+     FROM names n JOIN uploads u ON u.id = n.upload
+     WHERE n.org = ? AND n.place = ? AND n.name > ? AND n.accepted > ?
+     ORDER BY n.name LIMIT ?";
+
+/// A page of an organisation's receipts, by id.
+const RECEIPTS: &str = "u.org = ? AND u.id > ? AND u.time > ? ORDER BY u.id LIMIT ?";
+
+pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)> {
+    let Ended { mut receipt, place, sealed_size, actor } = ended;
+    receipt.verdict = Verdict::Accepted;
+    receipt.time = whole_micros(receipt.time);
+    let at = receipt.time;
+    let place = place.path();
+    let upload = receipt.upload.to_string();
+    let (org, name) = (receipt.organisation.as_str(), receipt.name.as_str());
+    let delivery = DeliveryId::new(at);
+
+    let mut earlier =
+        tx.connection.prepare_cached("SELECT upload FROM names WHERE org = ? AND place = ? AND name = ?")?;
+    let earlier = earlier.query_row(params![org, place, name], |row| rows::parsed(row, "upload")).optional()?;
+    receipt.supersedes = earlier;
+
+    insert(tx, &receipt, &place, sealed_size)?;
+    tx.connection
+        .prepare_cached("INSERT INTO objects (upload, org, sealed_size) VALUES (?, ?, ?)")?
+        .execute(params![upload, org, Count(sealed_size)])?;
+    tx.connection
+        .prepare_cached(
+            "INSERT INTO names (org, place, name, upload, accepted, modified) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+             ON CONFLICT DO UPDATE SET upload = excluded.upload, accepted = excluded.accepted, modified = excluded.modified",
+        )?
+        .execute(params![org, place, name, upload, Micros(at)])?;
+    tx.connection
+        .prepare_cached(
+            "INSERT INTO deliveries (id, upload, org, dataset, state, available) VALUES (?, ?, ?, ?, 'ready', ?)",
+        )?
+        .execute(params![delivery.to_string(), upload, org, receipt.dataset.as_str(), Micros(at)])?;
+
+    let event = event_of(Kind::UploadAccepted, &receipt, &place, actor)
+        .delivery(delivery)
+        .with("sealed_size", sealed_size)
+        .with("supersedes", receipt.supersedes.map(|id| id.to_string()));
+    tx.record(&event)?;
+    tx.wake();
+    Ok((receipt, delivery))
+}
+
+pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
+    let Ended { mut receipt, place, actor, .. } = ended;
+    receipt.verdict = Verdict::Rejected;
+    receipt.time = whole_micros(receipt.time);
+    receipt.supersedes = None;
+    let place = place.path();
+    insert(tx, &receipt, &place, 0)?;
+    tx.record(&event_of(Kind::UploadRejected, &receipt, &place, actor).with("reasons", receipt.reasons.clone()))?;
+    Ok(receipt)
+}
+
+fn insert(tx: &Tx<'_>, receipt: &Receipt, place: &str, sealed_size: u64) -> Result<()> {
+    let mut statement = tx.connection.prepare_cached(
+        "INSERT INTO uploads (id, verdict, gateway, org, dataset, place, name, size, sha256, sealed_size, time, account,
+             fingerprint, supersedes, reasons, flags)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    statement.execute(params![
+        receipt.upload.to_string(),
+        receipt.verdict.as_str(),
+        receipt.gateway,
+        receipt.organisation.as_str(),
+        receipt.dataset.as_str(),
+        place,
+        receipt.name.as_str(),
+        Count(receipt.size),
+        receipt.sha256.to_string(),
+        Count(sealed_size),
+        Micros(receipt.time),
+        receipt.account.as_str(),
+        receipt.fingerprint.0,
+        receipt.supersedes.map(|id| id.to_string()),
+        json_list(&receipt.reasons),
+        json_list(&receipt.flags),
+    ])?;
+    Ok(())
+}
+
+fn event_of(kind: Kind, receipt: &Receipt, place: &str, actor: Actor) -> Event {
+    Event::new(receipt.time, kind, actor)
+        .org(&receipt.organisation)
+        .dataset(&receipt.dataset)
+        .upload(receipt.upload)
+        .with("place", place)
+        .with("name", receipt.name.as_str())
+        .with("size", receipt.size)
+        .with("sha256", receipt.sha256.to_string())
+        .with("flags", receipt.flags.clone())
+}
+
+pub(super) fn touch(tx: &Tx<'_>, upload: UploadId, modified: Timestamp) -> Result<()> {
+    // Only what is listed: when a later upload took the name, there is nothing to touch.
+    let mut statement = tx.connection.prepare_cached(
+        "UPDATE names SET modified = ?2 WHERE upload = ?1
+         AND (org, place, name) = (SELECT org, place, name FROM uploads WHERE id = ?1)",
+    )?;
+    statement.execute(params![upload.to_string(), Micros(modified)])?;
+    Ok(())
+}
+
+pub(super) fn find(
+    connection: &Connection,
+    org: &OrgId,
+    place: &Place,
+    name: &FileName,
+    since: Timestamp,
+) -> Result<Option<Listed>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT n.name, n.upload, n.modified, u.dataset, u.size FROM names n JOIN uploads u ON u.id = n.upload
+         WHERE n.org = ? AND n.place = ? AND n.name = ? AND n.accepted > ?",
+    )?;
+    let params = params![org.as_str(), place.path(), name.as_str(), Micros(since)];
+    Ok(statement.query_row(params, rows::listed).optional()?)
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    org: &OrgId,
+    place: &Place,
+    since: Timestamp,
+    after: Option<&FileName>,
+    limit: usize,
+) -> Result<Vec<Listed>> {
+    let mut statement = connection.prepare_cached(LIST)?;
+    // No name is empty: all come after it.
+    let after = after.map_or("", FileName::as_str);
+    all(&mut statement, params![org.as_str(), place.path(), after, Micros(since), rows_at_most(limit)], rows::listed)
+}
+
+pub(super) fn receipt(
+    connection: &Connection,
+    org: &OrgId,
+    upload: UploadId,
+    since: Timestamp,
+) -> Result<Option<Receipt>> {
+    let sql = format!("SELECT {RECEIPT} FROM uploads u WHERE u.id = ? AND u.org = ? AND u.time > ?");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let params = params![upload.to_string(), org.as_str(), Micros(since)];
+    Ok(statement.query_row(params, rows::receipt).optional()?)
+}
+
+pub(super) fn receipts(
+    connection: &Connection,
+    org: &OrgId,
+    since: Timestamp,
+    after: Option<UploadId>,
+    limit: usize,
+) -> Result<Vec<Receipt>> {
+    let sql = format!("SELECT {RECEIPT} FROM uploads u WHERE {RECEIPTS}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    all(&mut statement, params![org.as_str(), after, Micros(since), rows_at_most(limit)], rows::receipt)
+}
+
+pub(super) fn stored_bytes(connection: &Connection, org: &OrgId) -> Result<u64> {
+    let mut statement = connection
+        .prepare_cached("SELECT coalesce(sum(sealed_size), 0) FROM objects WHERE org = ? AND removed IS NULL")?;
+    Ok(statement.query_row([org.as_str()], |row| row.get::<_, Count>(0))?.0)
+}
+
+pub(super) fn expected_objects(connection: &Connection) -> Result<BTreeSet<UploadId>> {
+    let mut statement = connection.prepare_cached("SELECT upload FROM objects WHERE removed IS NULL")?;
+    Ok(all(&mut statement, [], |row| rows::parsed(row, "upload"))?.into_iter().collect())
+}
+
+pub(super) fn loaded_before(connection: &Connection, org: &OrgId, before: Timestamp) -> Result<Vec<UploadId>> {
+    // From the objects that are there, which the quota bounds, rather than from all that was ever loaded.
+    let mut statement = connection.prepare_cached(
+        "SELECT o.upload FROM objects o JOIN deliveries d ON d.upload = o.upload
+         WHERE o.org = ? AND o.removed IS NULL AND d.state = 'loaded' AND d.loaded < ? ORDER BY d.loaded",
+    )?;
+    all(&mut statement, params![org.as_str(), Micros(before)], |row| rows::parsed(row, "upload"))
+}
+
+pub(super) fn object_removed(tx: &Tx<'_>, upload: UploadId, why: &str, now: Timestamp) -> Result<()> {
+    let mut statement = tx.connection.prepare_cached(
+        "SELECT o.org, d.dataset, d.id AS delivery, o.sealed_size, o.removed
+         FROM objects o JOIN deliveries d ON d.upload = o.upload WHERE o.upload = ?",
+    )?;
+    let found = statement.query_row([upload.to_string()], |row| {
+        let event = Event::new(now, Kind::ObjectRemoved, Actor::gateway())
+            .org(&rows::parsed(row, "org")?)
+            .dataset(&rows::parsed(row, "dataset")?)
+            .delivery(rows::parsed(row, "delivery")?)
+            .upload(upload)
+            .with("sealed_size", row.get::<_, Count>("sealed_size")?.0)
+            .with("reason", why);
+        Ok((event, rows::moment_if_any(row, "removed")?))
+    });
+    let Some((event, removed)) = found.optional()? else {
+        return Err(LedgerError::Storage(format!("no object of the upload {upload} is recorded")));
+    };
+    if removed.is_some() {
+        // Said before, and interrupted before the file was gone: once is enough.
+        return Ok(());
+    }
+    tx.connection
+        .prepare_cached("UPDATE objects SET removed = ? WHERE upload = ?")?
+        .execute(params![Micros(now), upload.to_string()])?;
+    tx.record(&event)
+}
+
+/// For operators: in the order of recording, the newest `limit`.
+pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<UploadRow>> {
+    let (conditions, values) = Where::new()
+        .text("u.org = ?", filter.org.as_ref())
+        .text("u.dataset = ?", filter.dataset.as_ref())
+        .text("u.account = ?", filter.account.as_ref())
+        .text("u.id = ?", filter.upload)
+        .text("u.id = (SELECT upload FROM deliveries WHERE id = ?)", filter.delivery)
+        .moment("u.time >= ?", filter.since)
+        .limit(filter.limit.unwrap_or(usize::MAX));
+    let sql = format!(
+        "SELECT {RECEIPT}, u.place, u.sealed_size, o.removed FROM uploads u LEFT JOIN objects o ON o.upload = u.id
+         {conditions} ORDER BY u.number DESC LIMIT ?"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut uploads = all(&mut statement, bound(&values), rows::upload_row)?;
+    uploads.reverse();
+    Ok(uploads)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Tests of `uploads`.
+
+use super::*;
+use crate::ledger::testing::{Desk, actor, at, ended, org};
+
+#[tokio::test]
+async fn acceptance_records_upload_event_object_and_delivery() {
+    let desk = Desk::new();
+    let (receipt, delivery) = desk.accept("a.csv", at(1)).await;
+    assert_eq!((receipt.verdict, receipt.supersedes), (Verdict::Accepted, None));
+    let events = desk.ledger.events(&Filter::default()).await.unwrap();
+    let event = &events[0].event;
+    assert_eq!((events.len(), event.kind, event.delivery), (1, Kind::UploadAccepted, Some(delivery)));
+    for (name, value) in [("name", "a.csv"), ("place", "/"), ("sha256", &receipt.sha256.to_string())] {
+        assert_eq!(event.detail[name], value);
+    }
+    assert_eq!((&event.detail["size"], &event.detail["sealed_size"]), (&10.into(), &200.into()));
+    let queued = desk.ledger.delivery(delivery).await.unwrap().unwrap();
+    assert_eq!((queued.receipt, queued.available, queued.attempt), (receipt.clone(), at(1), 0));
+    assert!(desk.ledger.expected_objects().await.unwrap().contains(&receipt.upload));
+    assert_eq!(desk.ledger.stored_bytes(&org("harbour")).await.unwrap(), 200);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn a_rejection_has_a_report_and_an_event_but_no_place_in_listing_or_queue() {
+    let desk = Desk::new();
+    let mut bad = ended("harbour", "a.csv", at(1));
+    bad.receipt.reasons = vec!["The file is empty.".into()];
+    let report = desk.ledger.reject(bad).await.unwrap();
+    assert_eq!(report.verdict, Verdict::Rejected);
+    let found = desk.ledger.receipt(&org("harbour"), report.upload, at(0)).await.unwrap();
+    assert_eq!(found, Some(report));
+    assert_eq!(desk.ledger.list(&org("harbour"), &Place::Inbox, at(0), None, 10).await.unwrap(), []);
+    assert_eq!(desk.ledger.queue(&Take::default(), None, 10).await.unwrap(), []);
+    assert_eq!(desk.ledger.stored_bytes(&org("harbour")).await.unwrap(), 0);
+    assert_eq!(desk.kinds().await, ["upload.rejected"]);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn a_later_upload_of_a_name_supersedes_and_replaces_it_in_the_listing() {
+    let desk = Desk::new();
+    let (first, _) = desk.accept("a.csv", at(1)).await;
+    let mut elsewhere = ended("harbour", "a.csv", at(2));
+    elsewhere.place = Place::Dataset("ims-interventions".parse().unwrap());
+    assert_eq!(desk.ledger.accept(elsewhere).await.unwrap().0.supersedes, None);
+    desk.ledger.reject(ended("harbour", "a.csv", at(3))).await.unwrap();
+    let (second, _) = desk.accept("a.csv", at(4)).await;
+    assert_eq!(second.supersedes, Some(first.upload));
+    let listed = desk.ledger.list(&org("harbour"), &Place::Inbox, at(0), None, 10).await.unwrap();
+    assert_eq!(listed.iter().map(|listed| listed.upload).collect::<Vec<_>>(), [second.upload]);
+    assert!(desk.ledger.receipt(&org("harbour"), first.upload, at(0)).await.unwrap().is_some());
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn setting_the_time_changes_the_listing_and_not_the_receipt() {
+    let desk = Desk::new();
+    let (first, _) = desk.accept("a.csv", at(1)).await;
+    desk.ledger.touch(first.upload, at(-500)).await.unwrap();
+    let name = "a.csv".parse().unwrap();
+    let find = || desk.ledger.find(&first.organisation, &Place::Inbox, &name, at(0));
+    assert_eq!(find().await.unwrap().unwrap().modified, at(-500));
+    assert_eq!(desk.ledger.receipt(&org("harbour"), first.upload, at(0)).await.unwrap().unwrap().time, at(1));
+
+    let (second, _) = desk.accept("a.csv", at(2)).await;
+    desk.ledger.touch(first.upload, at(-900)).await.unwrap();
+    let listed = find().await.unwrap().unwrap();
+    assert_eq!((listed.upload, listed.modified), (second.upload, at(2)));
+}
+
+#[tokio::test]
+async fn nothing_recorded_too_long_ago_or_of_another_organisation_is_shown() {
+    let desk = Desk::new();
+    let (receipt, _) = desk.accept("a.csv", at(10)).await;
+    let (name, upload) = (receipt.name.clone(), receipt.upload);
+    for (who, since, shown) in [("harbour", 9, true), ("harbour", 10, false), ("mill-lane", 0, false)] {
+        let (who, since) = (org(who), at(since));
+        let ledger = &desk.ledger;
+        assert_eq!(ledger.find(&who, &Place::Inbox, &name, since).await.unwrap().is_some(), shown);
+        assert_eq!(ledger.list(&who, &Place::Inbox, since, None, 9).await.unwrap().len(), usize::from(shown));
+        assert_eq!(ledger.receipt(&who, upload, since).await.unwrap().is_some(), shown);
+        assert_eq!(ledger.receipts(&who, since, None, 9).await.unwrap().len(), usize::from(shown));
+    }
+    assert_eq!(desk.ledger.stored_bytes(&org("mill-lane")).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn odd_names_list_in_byte_order_page_by_page() {
+    let desk = Desk::new();
+    let mut names = vec![
+        "a'b\"c.csv",
+        "%_.csv",
+        "A.csv",
+        "a.csv",
+        "é.csv",
+        "漢字.csv",
+        "-rf",
+        "a b.csv",
+        "\\.csv",
+        "';DROP TABLE uploads;--",
+        "~",
+        "😀",
+        "\u{10FFFF}",
+    ];
+    for (i, name) in names.iter().enumerate() {
+        desk.accept(name, at(i as i64)).await;
+    }
+    names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    let (mut listed, mut after) = (Vec::<Listed>::new(), None);
+    loop {
+        let page = desk.ledger.list(&org("harbour"), &Place::Inbox, at(-1), after.as_ref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        listed.extend(page);
+    }
+    assert_eq!(listed.iter().map(|listed| listed.name.as_str()).collect::<Vec<_>>(), names);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn receipts_page_by_id() {
+    let desk = Desk::new();
+    let mut ids = Vec::new();
+    for i in 0..7 {
+        ids.push(desk.accept(&format!("{i}.csv"), at(i)).await.0.upload);
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = desk.ledger.receipts(&org("harbour"), at(-1), after, 3).await.unwrap();
+        seen.extend(page.iter().map(|receipt| receipt.upload));
+        let Some(last) = page.last() else { break };
+        after = Some(last.upload);
+    }
+    assert_eq!(seen, ids);
+}
+
+#[tokio::test]
+async fn pages_of_ten_thousand_rows_come_from_an_index() {
+    let desk = Desk::new();
+    let fill = |tx: &Tx<'_>| {
+        for i in 0..10_000 {
+            accept(tx, ended("harbour", &format!("{i:05}.csv"), at(i)))?;
+        }
+        Ok(())
+    };
+    desk.ledger.write(fill).await.unwrap();
+    let after = "07499.csv".parse().unwrap();
+    let page = desk.ledger.list(&org("harbour"), &Place::Inbox, at(-1), Some(&after), 100).await.unwrap();
+    assert_eq!((page.len(), page[0].name.as_str()), (100, "07500.csv"));
+
+    let plans = desk.ledger.0.readers.read(|connection| {
+        let mut plans = Vec::new();
+        for sql in [LIST, &format!("SELECT {RECEIPT} FROM uploads u WHERE {RECEIPTS}")] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
+            let plan =
+                all(&mut statement, rusqlite::params_from_iter(parameters), |row| row.get::<_, String>("detail"))?;
+            plans.push(plan.join("; "));
+        }
+        Ok(plans)
+    });
+    for plan in plans.await.unwrap() {
+        assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_leaves_once_with_its_event_and_counts_no_more() {
+    let desk = Desk::new();
+    let (receipt, delivery) = desk.accept("a.csv", at(1)).await;
+    let lease = desk.claim("loader", 1, at(2)).await[0].lease.unwrap();
+    let policy = crate::ledger::testing::POLICY;
+    desk.ledger.acknowledge(delivery, lease, actor("loader"), policy, at(10)).await.unwrap().unwrap();
+    let loaded = |before| desk.ledger.loaded_before(&receipt.organisation, before);
+    assert_eq!(loaded(at(10)).await.unwrap(), []);
+    assert_eq!(loaded(at(11)).await.unwrap(), [receipt.upload]);
+    for _ in 0..2 {
+        desk.ledger.object_removed(receipt.upload, "retention", at(20)).await.unwrap();
+    }
+    assert_eq!(loaded(at(11)).await.unwrap(), []);
+    assert_eq!(desk.ledger.stored_bytes(&receipt.organisation).await.unwrap(), 0);
+    assert!(desk.ledger.expected_objects().await.unwrap().is_empty());
+    assert_eq!(desk.kinds().await.iter().filter(|kind| **kind == "object.removed").count(), 1);
+    assert_eq!(desk.ledger.uploads(&Filter::default()).await.unwrap()[0].removed, Some(at(20)));
+    assert!(desk.ledger.object_removed(UploadId::new(at(3)), "", at(20)).await.is_err());
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn operators_see_the_newest_in_the_order_of_recording_as_they_filter() {
+    let desk = Desk::new();
+    for i in 0..5 {
+        desk.accept(&format!("{i}.csv"), at(i)).await;
+    }
+    desk.ledger.accept(ended("mill-lane", "m.csv", at(6))).await.unwrap();
+    let names = async |filter: Filter| {
+        let rows = desk.ledger.uploads(&filter).await.unwrap();
+        rows.into_iter().map(|row| row.receipt.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(Filter { limit: Some(2), ..Filter::default() }).await, ["4.csv", "m.csv"]);
+    let harbour = Filter { org: Some(org("harbour")), since: Some(at(3)), ..Filter::default() };
+    assert_eq!(names(harbour).await, ["3.csv", "4.csv"]);
+    assert_eq!(names(Filter { account: Some("mill-lane-nightly".into()), ..Filter::default() }).await, ["m.csv"]);
+}

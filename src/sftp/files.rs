@@ -1,0 +1,281 @@
+//! Files by handle: OPEN, WRITE, READ, CLOSE, FSTAT, FSETSTAT, fsync (draft-ietf-secsh-filexfer-02, sections 6.3 to 6.9).
+//!
+//! Must never answer OK to a WRITE that intake did not take, nor to a CLOSE before intake said what the upload came to.
+//! Called by `dispatch`, and by `session` for the parts of a WRITE.
+
+use std::sync::Arc;
+
+use russh_sftp::protocol::OpenFlags;
+
+use super::attrs::Stat;
+use super::dispatch::Request;
+use super::handles::{File, Incoming, Open, fits_size, unknown};
+use super::provider::{self, Found};
+use super::reply::Answer;
+use super::session::Core;
+use super::shared::{DEADLINE, Shared};
+use super::status::No;
+use super::tree::{self, Node, is_a_directory, missing};
+use super::wire::Part;
+use super::{Out, help, loader};
+use crate::audit::Receipt;
+use crate::intake::{Closed, Upload};
+use crate::types::{Refusal, Role};
+
+pub(super) async fn open(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
+    let path = request.path(core)?;
+    let flags = OpenFlags::from_bits_truncate(request.fields.u32()?);
+    core.handles.room(core.shared.config().limits.handles_per_session)?;
+    // APPEND, CREAT and TRUNC mean writing too, whatever else a client forgot to say.
+    let writing = OpenFlags::WRITE | OpenFlags::APPEND | OpenFlags::CREATE | OpenFlags::TRUNCATE;
+    let open = if flags.intersects(writing) {
+        open_upload(core, path, flags).await?
+    } else if flags.contains(OpenFlags::READ) {
+        let node = tree::locate(&core.shared, path)?;
+        if let Node::Provider(provider::Node::Upload(spot)) = &node {
+            core.turns.settled(spot).await;
+        }
+        Open::File(tree::read(&core.shared, &node).await?)
+    } else {
+        return Err(Refusal::rejected("the file is to be opened neither for reading nor for writing").into());
+    };
+    Ok(Answer::Handle(core.handles.insert(open)))
+}
+
+async fn open_upload(core: &mut Core, path: &[u8], flags: OpenFlags) -> Result<Open, Refusal> {
+    if core.shared.principal.role() != Role::Provider {
+        return Err(Refusal::denied("this account takes deliveries: it cannot send files"));
+    }
+    let spot = match tree::locate(&core.shared, path)? {
+        Node::Provider(provider::Node::Upload(spot)) => spot,
+        Node::Provider(provider::Node::Help | provider::Node::Receipt(_)) | Node::Loader(_) => return Err(read_only()),
+        Node::Provider(provider::Node::Root | provider::Node::Dataset(_) | provider::Node::Receipts) => {
+            return Err(is_a_directory());
+        }
+    };
+    core.turns.settled(&spot).await;
+    may_begin(provider::find(&core.shared, &spot).await?.as_ref(), flags)?;
+    let shared = &core.shared;
+    let upload = shared.services.intake.begin(&shared.principal, &spot.place, &spot.name).await?;
+    Ok(Open::Upload(Box::new(Incoming { upload: Some(upload), spot, failed: None, modified: None })))
+}
+
+pub(super) fn read_only() -> Refusal {
+    Refusal::denied("that is made by the gateway, and can only be read")
+}
+
+/// Whether an upload may begin where `found` stands: each upload is a whole new file.
+fn may_begin(found: Option<&Found>, flags: OpenFlags) -> Result<(), Refusal> {
+    let Some(found) = found else {
+        // A client that does not say CREAT means a file that is there already.
+        return if flags.contains(OpenFlags::CREATE) { Ok(()) } else { Err(missing()) };
+    };
+    if flags.contains(OpenFlags::EXCLUDE) {
+        return Err(Refusal::rejected("a file of this name is there already: choose another name, or overwrite it"));
+    }
+    let resumes = flags.contains(OpenFlags::APPEND)
+        || !flags.contains(OpenFlags::TRUNCATE)
+            && (matches!(found, Found::Draft(_)) || !flags.contains(OpenFlags::CREATE));
+    if resumes && found.size() > 0 {
+        return Err(Refusal::denied("resuming is not supported: upload the file from its beginning"));
+    }
+    Ok(())
+}
+
+/// Takes the next bytes of a WRITE. The outcome of its last part is the WRITE's.
+pub(super) async fn write(core: &mut Core, part: Part<'_>) -> Result<(), Refusal> {
+    let incoming = match core.handles.find(part.handle) {
+        Some(Open::Upload(incoming)) => incoming,
+        Some(_) => return Err(Refusal::denied("this handle is open for reading only")),
+        None => return Err(unknown()),
+    };
+    if let Some(failed) = &incoming.failed {
+        return Err(failed.clone());
+    }
+    let Some(upload) = &mut incoming.upload else { return Err(given_up()) };
+    match tokio::time::timeout(DEADLINE, upload.write(part.offset, part.data)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(refusal)) => {
+            incoming.failed = Some(refusal.clone());
+            Err(refusal)
+        }
+        Err(_) => {
+            // How much of the part was taken is unknown: nothing good can come of this upload.
+            if let Some(upload) = incoming.upload.take() {
+                tokio::spawn(upload.abort("the gateway's disk did not keep up"));
+            }
+            incoming.failed = Some(given_up());
+            Err(given_up())
+        }
+    }
+}
+
+fn given_up() -> Refusal {
+    Refusal::failure("the gateway's disk did not keep up: upload the file again later")
+}
+
+pub(super) async fn read(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
+    let (handle, offset, length) = (request.fields.handle()?, request.fields.u64()?, request.fields.u32()?);
+    match core.handles.find(handle) {
+        Some(Open::File(file)) => {
+            if let Some(lease) = &mut file.lease {
+                loader::renew(&core.shared, lease).await?;
+            }
+            core.reads.push(&file.source, request.id, offset, length).map_err(No::Broken)?;
+            Ok(Answer::Later)
+        }
+        Some(Open::Upload(_)) => {
+            Err(Refusal::denied("an upload cannot be read back: it is sealed as it arrives").into())
+        }
+        Some(Open::Directory(_)) => Err(is_a_directory().into()),
+        None => Err(unknown().into()),
+    }
+}
+
+pub(super) async fn close(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
+    match core.handles.remove(request.fields.handle()?).ok_or_else(unknown)? {
+        Open::File(_) | Open::Directory(_) => Ok(Answer::Done),
+        Open::Upload(incoming) => {
+            let Incoming { upload, spot, failed, .. } = *incoming;
+            let Some(upload) = upload else { return Err(failed.unwrap_or_else(given_up).into()) };
+            let shared = core.shared.clone();
+            core.later(&request, [spot], async move { end(&shared, upload, failed).await }).await
+        }
+    }
+}
+
+/// Closes an upload, and makes what it came to an answer.
+async fn end(shared: &Shared, upload: Upload, failed: Option<Refusal>) -> Result<Answer, Refusal> {
+    let closed = upload.close().await;
+    match (closed, failed) {
+        (Ok(closed), None) => {
+            if let Closed::Accepted(receipt) = closed {
+                tell_accepted(shared, &receipt).await;
+            }
+            Ok(Answer::Done)
+        }
+        (Err(refusal), _) => Err(refusal),
+        // Not every byte was taken, and the client was told so: it must not read OK now.
+        (Ok(_), Some(failed)) => Err(failed),
+    }
+}
+
+/// The line that a client reads when its upload is safe.
+pub(super) async fn tell_accepted(shared: &Shared, receipt: &Receipt) {
+    let text = format!("accepted {} ({}), upload {}", receipt.name, help::size(receipt.size), receipt.upload);
+    if let Some(line) = shared.accepted(&text) {
+        shared.send_late(Out::Line(line)).await;
+    }
+}
+
+pub(super) async fn fstat(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
+    let now = core.shared.now();
+    let stat = match core.handles.find(request.fields.handle()?).ok_or_else(unknown)? {
+        Open::Upload(incoming) => Stat::file(incoming.size(), incoming.modified.unwrap_or(now)),
+        Open::File(File { stat, .. }) => *stat,
+        Open::Directory(listing) => listing.stat,
+    };
+    Ok(Answer::Stat(stat))
+}
+
+pub(super) async fn fsetstat(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
+    let (handle, wanted) = (request.fields.handle()?, request.fields.attrs()?);
+    match core.handles.find(handle).ok_or_else(unknown)? {
+        Open::Upload(incoming) => incoming.set(wanted)?,
+        Open::File(_) => return Err(read_only().into()),
+        Open::Directory(listing) => fits_size(wanted, listing.stat.size)?,
+    }
+    Ok(Answer::Done)
+}
+
+pub(super) async fn fsync(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
+    let incoming = match core.handles.find(request.fields.handle()?).ok_or_else(unknown)? {
+        Open::Upload(incoming) => incoming,
+        Open::File(_) | Open::Directory(_) => return Ok(Answer::Done),
+    };
+    if let Some(failed) = &incoming.failed {
+        return Err(failed.clone().into());
+    }
+    let Some(upload) = &mut incoming.upload else { return Err(given_up().into()) };
+    let syncing = upload.sync();
+    core.later(&request, [], async move { syncing.await.map(|()| Answer::Done) }).await
+}
+
+/// Ends what a client left open, when it will send no more.
+pub(super) fn abandon(core: &mut Core) {
+    for open in core.handles.drain() {
+        if let Open::Upload(incoming) = open
+            && let Some(upload) = incoming.upload
+        {
+            // Holding the session's shared part keeps the channel open until the audit log was told.
+            let shared: Arc<Shared> = core.shared.clone();
+            tokio::spawn(async move {
+                upload.abort("the client ended the session without closing the file").await;
+                drop(shared);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::DraftView;
+    use crate::ledger::Listed;
+    use crate::types::{Timestamp, UploadId};
+
+    fn draft(size: u64) -> Found {
+        let at = Timestamp::UNIX_EPOCH;
+        Found::Draft(DraftView {
+            upload: UploadId::new(at),
+            name: "a".parse().unwrap(),
+            size,
+            modified: at,
+            closed: true,
+        })
+    }
+
+    fn accepted(size: u64) -> Found {
+        let at = Timestamp::UNIX_EPOCH;
+        let dataset = "d".parse().unwrap();
+        Found::Accepted(Listed { upload: UploadId::new(at), name: "a".parse().unwrap(), dataset, size, modified: at })
+    }
+
+    fn begins(found: Option<Found>, flags: u32) -> bool {
+        may_begin(found.as_ref(), OpenFlags::from_bits_truncate(flags)).is_ok()
+    }
+
+    const WRITE: u32 = 0x2;
+    const APPEND: u32 = 0x4;
+    const CREAT: u32 = 0x8;
+    const TRUNC: u32 = 0x10;
+    const EXCL: u32 = 0x20;
+
+    #[test]
+    fn a_whole_new_file_may_begin_wherever_one_stands() {
+        for flags in [WRITE | CREAT | TRUNC, 1 | WRITE | CREAT | TRUNC] {
+            assert!(begins(None, flags) && begins(Some(draft(9)), flags) && begins(Some(accepted(9)), flags));
+        }
+        // Without TRUNC over an accepted file: it is written from its beginning, or the first WRITE is refused.
+        assert!(begins(Some(accepted(9)), WRITE | CREAT));
+        assert!(begins(None, WRITE | CREAT | EXCL) && begins(None, APPEND | CREAT));
+        assert!(begins(Some(draft(0)), WRITE), "an empty draft is a beginning");
+    }
+
+    #[test]
+    fn going_on_where_another_stopped_is_refused() {
+        for flags in [WRITE, WRITE | CREAT, WRITE | APPEND | CREAT, WRITE | APPEND | CREAT | TRUNC] {
+            assert!(!begins(Some(draft(9)), flags), "{flags:#x}");
+        }
+        for flags in [WRITE, WRITE | APPEND | CREAT] {
+            assert!(!begins(Some(accepted(9)), flags), "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn exclusive_and_missing_are_respected() {
+        assert!(!begins(Some(draft(0)), WRITE | CREAT | EXCL));
+        assert!(!begins(Some(accepted(9)), WRITE | CREAT | TRUNC | EXCL));
+        assert!(!begins(None, WRITE));
+    }
+}

@@ -1,0 +1,88 @@
+//! What lies behind the door, as far as a connection needs it: a seam, so that the door is tested without the house.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::access::{Access, Principal};
+use crate::audit::Recorder;
+use crate::config::Live;
+use crate::sftp::{Broken, Out};
+use crate::types::Clock;
+use crate::{queue, sftp};
+
+/// What every connection uses.
+pub(super) struct Door<B> {
+    pub config: Live,
+    pub access: Access,
+    pub recorder: Recorder,
+    pub clock: Clock,
+    pub behind: B,
+}
+
+pub(super) trait Behind: Send + Sync + 'static {
+    type Sftp: Subsystem;
+
+    /// Begins an SFTP session; see [`sftp::Session::new`].
+    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, openssh: bool) -> Self::Sftp;
+    /// Whether this account may run this command.
+    fn knows(&self, principal: &Principal, command: &str) -> bool;
+    /// Runs a command line; gives its exit status.
+    fn run(
+        &self,
+        principal: Principal,
+        command: String,
+        out: mpsc::Sender<queue::Out>,
+    ) -> impl Future<Output = u32> + Send + 'static;
+}
+
+/// One SFTP session; each method as [`sftp::Session`] documents it.
+pub(super) trait Subsystem: Send + 'static {
+    fn data(
+        &mut self,
+        bytes: &[u8],
+        room: usize,
+        out: &mut Vec<Out>,
+    ) -> impl Future<Output = Result<(), Broken>> + Send;
+    fn writable(&mut self, room: usize, out: &mut Vec<Out>) -> impl Future<Output = Result<(), Broken>> + Send;
+    fn eof(&mut self, room: usize, out: &mut Vec<Out>) -> impl Future<Output = Result<bool, Broken>> + Send;
+}
+
+/// The real thing.
+pub(super) struct Rooms {
+    pub sftp: Arc<sftp::Services>,
+    pub queue: Arc<queue::Services>,
+}
+
+impl Behind for Rooms {
+    type Sftp = sftp::Session;
+
+    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, openssh: bool) -> sftp::Session {
+        sftp::Session::new(principal, self.sftp.clone(), late, openssh)
+    }
+    fn knows(&self, principal: &Principal, command: &str) -> bool {
+        queue::knows(principal, command)
+    }
+    fn run(
+        &self,
+        principal: Principal,
+        command: String,
+        out: mpsc::Sender<queue::Out>,
+    ) -> impl Future<Output = u32> + Send + 'static {
+        let services = self.queue.clone();
+        async move { queue::run(&command, &principal, &services, &out).await }
+    }
+}
+
+impl Subsystem for sftp::Session {
+    async fn data(&mut self, bytes: &[u8], room: usize, out: &mut Vec<Out>) -> Result<(), Broken> {
+        sftp::Session::data(self, bytes, room, out).await
+    }
+    async fn writable(&mut self, room: usize, out: &mut Vec<Out>) -> Result<(), Broken> {
+        sftp::Session::writable(self, room, out).await
+    }
+    async fn eof(&mut self, room: usize, out: &mut Vec<Out>) -> Result<bool, Broken> {
+        sftp::Session::eof(self, room, out).await
+    }
+}
