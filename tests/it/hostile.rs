@@ -77,7 +77,8 @@ fn a_packet_cut_by_the_end_of_the_stream_leaves_nothing() {
         let mut session = gateway.harbour().session();
         let handle = session.create("/cut.csv");
         session.write(&handle, 0, &csv(100_000, 1)).unwrap();
-        let body = [&7u32.to_be_bytes()[..], &string(&handle), &100_000u64.to_be_bytes(), &string(&[b'x'; 5000])].concat();
+        let body =
+            [&7u32.to_be_bytes()[..], &string(&handle), &100_000u64.to_be_bytes(), &string(&[b'x'; 5000])].concat();
         let write = packet(kind::WRITE, &body);
         session.send(&write[..write.len() / 2]).unwrap();
         session.close_input();
@@ -250,7 +251,9 @@ fn dots_lead_nowhere() {
             let read = session.open(path.as_bytes(), flag::READ);
             assert!(read.is_err(), "{path} can be read");
         }
-        for path in ["/../../../../../../etc/passwd", "/etc/passwd", "../../config/nightsafe.toml", "/../state/ledger.sqlite"] {
+        for path in
+            ["/../../../../../../etc/passwd", "/etc/passwd", "../../config/nightsafe.toml", "/../state/ledger.sqlite"]
+        {
             let read = session.open(path.as_bytes(), flag::READ);
             assert!(read.is_err(), "{path} can be read");
             let looked = session.request(kind::STAT, &string(path.as_bytes()));
@@ -258,7 +261,9 @@ fn dots_lead_nowhere() {
         }
         let evil: Vec<_> = files_under(gateway.root()).into_iter().filter(|f| f.ends_with("evil.csv")).collect();
         assert!(evil.is_empty(), "{evil:?}");
-        assert!(!std::path::Path::new("/tmp/evil.csv").exists() && !std::path::Path::new("/etc/cron.d/evil.csv").exists());
+        assert!(
+            !std::path::Path::new("/tmp/evil.csv").exists() && !std::path::Path::new("/etc/cron.d/evil.csv").exists()
+        );
     });
 }
 

@@ -145,7 +145,8 @@ fn try_put(session: &mut Raw, path: &str, content: &[u8]) -> Option<()> {
     session.try_init()?;
     let flags = flag::WRITE | flag::CREATE | flag::TRUNCATE;
     let open = [string(path.as_bytes()), flags.to_be_bytes().to_vec(), 0u32.to_be_bytes().to_vec()].concat();
-    let handle = session.try_request(kind::OPEN, &open)?.handle().unwrap_or_else(|refused| panic!("{path}: {refused:?}"));
+    let handle =
+        session.try_request(kind::OPEN, &open)?.handle().unwrap_or_else(|refused| panic!("{path}: {refused:?}"));
     let mut offset = 0u64;
     for part in content.chunks(32 * 1024) {
         let body = [&string(&handle)[..], &offset.to_be_bytes(), &string(part)].concat();

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Client, Done, Gateway, PATIENCE, Setup, csv, digest, digest_of_file, fresh_dir, keys, open_with_age, run};
+use crate::harness::{
+    Client, Done, Gateway, PATIENCE, Setup, csv, digest, digest_of_file, fresh_dir, keys, open_with_age, run,
+};
 
-/// `nightsafe load` of an account, without what to do with the files.
-pub fn load_command(gateway: &Gateway, account: &str) -> Command {
+/// `nightsafe load` of an account, without what to do with the files. `work` names its folder for fetched objects.
+pub fn load_command(gateway: &Gateway, account: &str, work: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nightsafe"));
     command.arg("load").arg("--gateway").arg(format!("ssh://{account}@127.0.0.1:{}", gateway.port()));
     command.arg("--key").arg(keys().ssh(account)).arg("--known-hosts").arg(gateway.known_hosts());
     command.arg("--identity").arg(keys().all_identities());
+    command.arg("--work").arg(gateway.path(work));
     command.env("TMPDIR", gateway.path("tmp")).env_remove("SSH_AUTH_SOCK");
     command
 }
@@ -18,7 +21,7 @@ pub fn load_command(gateway: &Gateway, account: &str) -> Command {
 /// Loads all there is into a directory, and ends.
 pub fn load_into(gateway: &Gateway, account: &str, into: &Path) -> Done {
     std::fs::create_dir_all(into).unwrap();
-    let mut command = load_command(gateway, account);
+    let mut command = load_command(gateway, account, "work");
     command.arg("--once").arg("--into").arg(into);
     run(command, b"", 5 * PATIENCE)
 }
@@ -106,7 +109,7 @@ fn load_exec_gives_the_command_the_bytes_and_the_facts() {
     gateway.put(&gateway.harbour(), &content, "/visits.csv");
     let dir = fresh_dir("exec");
     let (plain, facts) = (dir.path().join("plain"), dir.path().join("facts"));
-    let mut command = load_command(&gateway, "loader-all");
+    let mut command = load_command(&gateway, "loader-all", "work");
     let script = format!("cat > {} && env | grep ^NIGHTSAFE_ > {}", plain.display(), facts.display());
     command.args(["--once", "--exec", &script]);
     run(command, b"", PATIENCE).ok();
@@ -123,9 +126,9 @@ fn load_exec_gives_the_command_the_bytes_and_the_facts() {
 fn load_gives_back_what_the_command_failed_on() {
     let gateway = Gateway::start(Setup::new());
     gateway.put(&gateway.harbour(), &csv(1_000, 6), "/visits.csv");
-    let mut command = load_command(&gateway, "loader-all");
+    let mut command = load_command(&gateway, "loader-all", "work");
     command.args(["--once", "--exec", "cat > /dev/null; echo the table is locked >&2; exit 7"]);
-    run(command, b"", PATIENCE);
+    run(command, b"", PATIENCE).exits(1);
     let delivery = &gateway.deliveries()[0];
     assert_eq!(delivery.state, nightsafe::ledger::DeliveryState::Ready);
     assert_eq!(delivery.attempt, 1);
@@ -144,9 +147,9 @@ fn load_hands_over_nothing_of_an_object_that_was_tampered_with() {
 
     let dir = fresh_dir("tampered");
     let seen = dir.path().join("seen");
-    let mut command = load_command(&gateway, "loader-all");
+    let mut command = load_command(&gateway, "loader-all", "work");
     command.args(["--once", "--exec", &format!("cat > {}", seen.display())]);
-    run(command, b"", PATIENCE);
+    run(command, b"", PATIENCE).fails();
     assert!(!seen.exists(), "the command ran");
     assert_ne!(gateway.deliveries()[0].state, nightsafe::ledger::DeliveryState::Loaded);
     gateway.settle();

@@ -8,7 +8,7 @@ use super::{Done, PATIENCE, Raw, Running, run, start};
 /// One account with one key. Holds no connection; each call makes its own.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pub account: String,
+    account: String,
     key: PathBuf,
     known_hosts: PathBuf,
     port: u16,
@@ -29,14 +29,19 @@ impl Client {
         Self { account: account.to_owned(), ..self.clone() }
     }
 
-    pub fn key(&self) -> &Path {
-        &self.key
-    }
-
     /// `ssh` or `sftp` with everything but the destination: nothing of this machine's own configuration, no questions.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]);
+        command.args([
+            "-F",
+            "/dev/null",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "IdentityAgent=none",
+        ]);
         command.args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"]);
         command.args(["-o", "HostKeyAlias=gateway", "-o", "ConnectTimeout=60", "-o"]);
         command.arg(format!("UserKnownHostsFile={}", self.known_hosts.display()));

@@ -1,5 +1,6 @@
 //! Keys as people make them: by `ssh-keygen` and `age-keygen`, once for each build tree, since the tests never keep them secret.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -13,16 +14,8 @@ pub struct Keys {
 }
 
 /// SSH keys by name. `stranger` is nobody's.
-const SSH: &[&str] = &[
-    "host",
-    "harbour",
-    "harbour-spare",
-    "meadow",
-    "loader-all",
-    "loader-harbour",
-    "stranger",
-    "age-over-ssh",
-];
+const SSH: &[&str] =
+    &["host", "harbour", "harbour-spare", "meadow", "loader-all", "loader-harbour", "stranger", "age-over-ssh"];
 const SSH_ECDSA: &str = "harbour-ecdsa";
 const SSH_RSA: &str = "harbour-rsa";
 const AGE: &[&str] = &["harbour", "meadow"];
@@ -53,6 +46,10 @@ fn make(dir: &Path) {
         keygen.arg("-o").arg(dir.join(format!("{name}.age-identity")));
         run(keygen, b"", PATIENCE).ok();
     }
+    let read = |org| std::fs::read_to_string(dir.join(format!("{org}.age-identity"))).unwrap();
+    let all = dir.join("all.age-identity");
+    std::fs::write(&all, AGE.iter().map(read).collect::<String>()).unwrap();
+    std::fs::set_permissions(&all, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 impl Keys {
@@ -87,13 +84,6 @@ impl Keys {
 
     /// Identities of every organisation in one file, as a data team would hold them.
     pub fn all_identities(&self) -> PathBuf {
-        static FILE: OnceLock<PathBuf> = OnceLock::new();
-        let join = || {
-            let file = self.dir.join(format!("all-{}.age-identity", std::process::id()));
-            let text: String = AGE.iter().map(|org| std::fs::read_to_string(self.identity(org)).unwrap()).collect();
-            std::fs::write(&file, text).unwrap();
-            file
-        };
-        FILE.get_or_init(join).clone()
+        self.identity("all")
     }
 }

@@ -19,7 +19,7 @@ pub use files::{
     patterned_file,
 };
 pub use gateway::Gateway;
-pub use keys::{Keys, keys};
+pub use keys::keys;
 pub use process::{Done, Running, run, start};
 pub use raw::{Raw, Status, code, flag, kind, packet, string};
 pub use setup::Setup;

@@ -247,7 +247,8 @@ impl Raw {
     /// Opens for writing as OpenSSH's `put` does.
     #[track_caller]
     pub fn create(&mut self, path: &str) -> Vec<u8> {
-        self.open(path.as_bytes(), flag::WRITE | flag::CREATE | flag::TRUNCATE).unwrap_or_else(|s| panic!("{path}: {s:?}"))
+        self.open(path.as_bytes(), flag::WRITE | flag::CREATE | flag::TRUNCATE)
+            .unwrap_or_else(|s| panic!("{path}: {s:?}"))
     }
 
     /// Writes all of `bytes` from `offset` on, many requests under way at once; the first refusal ends it.
