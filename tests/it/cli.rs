@@ -86,7 +86,7 @@ fn commands_keep_the_comments_that_people_wrote() {
     assert!(authorized.contains("#disabled "), "{authorized}");
 
     gateway.command(&["key", "enable", &keys().fingerprint("harbour-spare")]).ok();
-    gateway.command(&["account", "remove", "harbour-weekly", "--yes"]).ok();
+    gateway.command(&["account", "remove", "harbour-weekly"]).ok();
     gateway.command(&["account", "enable", "harbour-nightly"]).ok();
     gateway.command(&["check"]).ok();
     assert!(!text("keys/harbour/authorized_keys").contains("#disabled"));

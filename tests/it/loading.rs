@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nightsafe::ledger::DeliveryState;
+
 use crate::harness::{
     Client, Done, Gateway, PATIENCE, Setup, csv, digest, digest_of_file, fresh_dir, keys, open_with_age, run,
 };
@@ -130,7 +132,7 @@ fn load_gives_back_what_the_command_failed_on() {
     command.args(["--once", "--exec", "cat > /dev/null; echo the table is locked >&2; exit 7"]);
     run(command, b"", PATIENCE).exits(1);
     let delivery = &gateway.deliveries()[0];
-    assert_eq!(delivery.state, nightsafe::ledger::DeliveryState::Ready);
+    assert_eq!(delivery.state, DeliveryState::Ready);
     assert_eq!(delivery.attempt, 1);
     assert!(delivery.last_reason.as_deref().unwrap_or_default().contains('7'), "{delivery:?}");
 }
@@ -151,7 +153,7 @@ fn load_hands_over_nothing_of_an_object_that_was_tampered_with() {
     command.args(["--once", "--exec", &format!("cat > {}", seen.display())]);
     run(command, b"", PATIENCE).fails();
     assert!(!seen.exists(), "the command ran");
-    assert_ne!(gateway.deliveries()[0].state, nightsafe::ledger::DeliveryState::Loaded);
+    assert_ne!(gateway.deliveries()[0].state, DeliveryState::Loaded);
     gateway.settle();
 }
 
@@ -166,18 +168,6 @@ fn load_refuses_a_gateway_whose_host_key_it_does_not_know() {
     assert_eq!(gateway.deliveries()[0].attempt, 0);
 }
 
-/// The environment that the examples in docs/ read; their heads say the same.
-fn example(program: &str, gateway: &Gateway, into: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(into);
-    command.env("TMPDIR", gateway.path("tmp"));
-    command
-}
-
-fn examples_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples")
-}
-
 #[test]
 fn the_shell_example_of_the_docs_loads() {
     the_example_loads("bash", "load.sh");
@@ -188,13 +178,36 @@ fn the_python_example_of_the_docs_loads() {
     the_example_loads("python3", "load.py");
 }
 
+/// Runs an example of docs/ as its head says, with a command that keeps what it is given.
 fn the_example_loads(program: &str, name: &str) {
     let gateway = Gateway::start(Setup::new());
-    let content = csv(100_000, 10);
-    gateway.put(&gateway.harbour(), &content, "/visits.csv");
+    let contents = [csv(100_000, 10), csv(65_536, 11), csv(200, 12)];
+    for (number, content) in contents.iter().enumerate() {
+        gateway.put(&gateway.harbour(), content, &format!("/visits-{number}.csv"));
+    }
     let dir = fresh_dir("example");
-    let mut command = example(program, &gateway, dir.path());
-    command.arg(examples_dir().join(name));
-    run(command, b"", PATIENCE).ok();
-    assert_eq!(gateway.deliveries()[0].state, nightsafe::ledger::DeliveryState::Loaded);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(name);
+    let command = |script: &str| {
+        let mut command = Command::new(program);
+        command.arg(&example).args(["sh", "-c", script]).env("LOADED", dir.path());
+        command.env("GATEWAY_HOST", "127.0.0.1").env("PORT", gateway.port().to_string()).env("ACCOUNT", "loader-all");
+        command.env("KEY", keys().ssh("loader-all")).env("KNOWN_HOSTS", gateway.known_hosts());
+        command.env("IDENTITY", keys().all_identities()).env("WORK", gateway.path("work")).env("LEASE", "60");
+        command.env("HOME", dir.path()).env("TMPDIR", gateway.path("tmp")).env_remove("SSH_AUTH_SOCK");
+        run(command, b"", 2 * PATIENCE)
+    };
+    command("cat > \"$LOADED/$NIGHTSAFE_DELIVERY\"").exits(0);
+    for delivery in gateway.deliveries() {
+        assert_eq!(delivery.state, DeliveryState::Loaded);
+        let loaded = dir.path().join(delivery.delivery.to_string());
+        assert_eq!(digest_of_file(&loaded), delivery.receipt.sha256.to_string());
+    }
+
+    // What the command cannot load goes back with a reason, and the example says so.
+    gateway.put(&gateway.harbour(), &csv(3_000, 13), "/locked.csv");
+    command("cat > /dev/null; echo the table is locked >&2; exit 7").exits(1);
+    let deliveries = gateway.deliveries();
+    let locked = deliveries.iter().find(|delivery| delivery.receipt.name.as_str() == "locked.csv").unwrap();
+    assert_eq!(locked.state, DeliveryState::Ready, "{locked:?}");
+    assert!(locked.last_reason.as_deref().unwrap_or_default().contains("the table is locked"), "{locked:?}");
 }

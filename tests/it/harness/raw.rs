@@ -311,3 +311,28 @@ impl Drop for Raw {
         self.child.wait().ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The oracle for this client itself: OpenSSH's own server understands what it sends.
+    #[test]
+    fn the_raw_client_speaks_as_openssh_understands_it() {
+        let dir = super::super::fresh_dir("raw");
+        let mut raw = Raw::connect(Command::new("/usr/lib/openssh/sftp-server"));
+        raw.init();
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+        let handle = raw.create(first);
+        let content: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        raw.write(&handle, 0, &content).unwrap();
+        assert_eq!(raw.close(&handle).code, code::OK);
+        assert_eq!(raw.rename(first, second).code, code::OK);
+        assert!(raw.open(first.as_bytes(), flag::READ).is_err());
+        assert!(raw.open(second.as_bytes(), flag::READ).is_ok());
+        assert_eq!(std::fs::read(second).unwrap(), content);
+        raw.close_input();
+        raw.await_end();
+    }
+}
