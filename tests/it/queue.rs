@@ -180,7 +180,7 @@ mv "$note" "$LOADED/note-$(basename "$note")"
 
 #[test]
 fn two_loaders_killed_at_random_load_200_deliveries_and_acknowledge_none_twice() {
-    let queue = "lease = \"3s\"\nattempts = 10\nbackoff = \"50ms\"\nbackoff_max = \"100ms\"";
+    let queue = "lease = \"3s\"\nattempts = 10\nbackoff = \"100ms\"\nbackoff_max = \"100ms\"";
     let mut gateway = Gateway::start(Setup::new().queue(queue));
     put_many(&gateway);
     let dir = fresh_dir("loaders");

@@ -27,8 +27,6 @@ pub struct Gateway {
     settled: bool,
     /// Leases that are still out at the end are part of the test.
     pub may_hold_leases: bool,
-    /// The daemon was killed on the way: uploads may have begun without an end in the log.
-    pub was_killed: bool,
 }
 
 impl Gateway {
@@ -52,7 +50,6 @@ impl Gateway {
             readers: Vec::new(),
             settled: false,
             may_hold_leases: false,
-            was_killed: false,
         }
     }
 
@@ -233,7 +230,6 @@ impl Gateway {
 
     /// SIGKILL: what a crash is, seen from the disk.
     pub fn kill(&mut self) {
-        self.was_killed = true;
         self.signal(Signal::KILL);
         assert_eq!(self.await_exit().signal(), Some(9));
     }

@@ -19,9 +19,7 @@ pub fn settle(gateway: &mut Gateway) {
     nothing_under_way(gateway);
     rows_and_objects_match(gateway);
     each_accepted_upload_is_audited_and_queued_once(gateway);
-    if !gateway.was_killed {
-        each_beginning_has_an_end(gateway);
-    }
+    each_beginning_has_an_end(gateway);
     the_log_is_whole(gateway);
 }
 
@@ -82,22 +80,23 @@ pub fn each_accepted_upload_is_audited_and_queued_once(gateway: &Gateway) {
     }
 }
 
-/// Silence is impossible: what began was accepted, rejected, aborted or removed.
+/// Silence is impossible: what began was accepted, rejected, aborted or removed, by recovery if by nobody else.
 fn each_beginning_has_an_end(gateway: &Gateway) {
-    let mut open = BTreeSet::new();
+    let (mut begun, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for logged in gateway.events() {
         let Some(upload) = logged.event.upload else { continue };
         match logged.event.kind {
-            Kind::UploadBegun => {
-                open.insert(upload);
-            }
+            Kind::UploadBegun => begun.insert(upload),
             Kind::UploadAccepted | Kind::UploadRejected | Kind::UploadAborted | Kind::DraftRemoved => {
-                open.remove(&upload);
+                ended.insert(upload)
             }
-            _ => {}
-        }
+            _ => false,
+        };
     }
+    let open: Vec<_> = begun.difference(&ended).collect();
     assert!(open.is_empty(), "these uploads began and have no end in the audit log: {open:?}");
+    let unheralded: Vec<_> = ended.difference(&begun).collect();
+    assert!(unheralded.is_empty(), "these uploads ended and never began: {unheralded:?}");
 }
 
 fn the_log_is_whole(gateway: &Gateway) {
