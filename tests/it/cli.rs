@@ -123,7 +123,7 @@ fn check_tells_every_fault_at_once_with_its_place() {
         ("orgs/meadow.toml:5:", "harbour-nightly"),
         ("datasets/bulk.toml:3:", "4 gigs"),
         ("meadow/authorized_keys:1:", "key"),
-        ("meadow/recipients.txt", "recipient"),
+        ("meadow", "recipients.txt"),
     ] {
         assert!(text.contains(place), "no fault at {place}:\n{text}");
         assert!(text.contains(word), "no word of {word}:\n{text}");
