@@ -151,7 +151,7 @@ fn the_example_configuration_of_the_repository_is_valid() {
     // The example has no host key and no keys of its own: those are made, the files are used as they are.
     let dir = fresh_dir("example");
     copy(&root.join("config"), &dir.path().join("config"));
-    copy(&root.join("keys.example"), &dir.path().join("keys"));
+    copy(&root.join("keys.example"), &dir.path().join("keys.example"));
     let config = dir.path().join("config/nightsafe.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     for line in text.lines().filter(|line| line.trim_start().starts_with("host_keys")) {

@@ -32,16 +32,7 @@ impl Client {
     /// `ssh` or `sftp` with everything but the destination: nothing of this machine's own configuration, no questions.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.args([
-            "-F",
-            "/dev/null",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "IdentityAgent=none",
-        ]);
+        command.args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]);
         command.args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"]);
         command.args(["-o", "HostKeyAlias=gateway", "-o", "ConnectTimeout=60", "-o"]);
         command.arg(format!("UserKnownHostsFile={}", self.known_hosts.display()));

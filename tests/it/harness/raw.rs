@@ -258,7 +258,7 @@ impl Raw {
         for part in bytes.chunks(32 * 1024) {
             let body = [&string(handle)[..], &offset.to_be_bytes(), &string(part)].concat();
             waiting.push_back(self.post(kind::WRITE, &body));
-            offset += part.len() as u64;
+            offset = offset.wrapping_add(part.len() as u64);
             if waiting.len() == 64 {
                 let first = waiting.pop_front().unwrap();
                 done(self.reply(first).status())?;
