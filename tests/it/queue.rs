@@ -180,7 +180,7 @@ mv "$note" "$LOADED/note-$(basename "$note")"
 
 #[test]
 fn two_loaders_killed_at_random_load_200_deliveries_and_acknowledge_none_twice() {
-    let queue = "lease = \"3s\"\nattempts = 10\nbackoff = \"100ms\"\nbackoff_max = \"100ms\"";
+    let queue = "lease = \"5s\"\nattempts = 10\nbackoff = \"100ms\"\nbackoff_max = \"100ms\"";
     let mut gateway = Gateway::start(Setup::new().queue(queue));
     put_many(&gateway);
     let dir = fresh_dir("loaders");
@@ -191,7 +191,7 @@ fn two_loaders_killed_at_random_load_200_deliveries_and_acknowledge_none_twice()
     // As on two machines, each of which finds its own folder again after a crash.
     let begin = |machine: usize| {
         let mut command = load_command(&gateway, "loader-all", &format!("work-{machine}"));
-        command.args(["--jobs", "2", "--lease", "3s", "--exec"]).arg(&script).env("LOADED", &loaded);
+        command.args(["--jobs", "2", "--lease", "5s", "--exec"]).arg(&script).env("LOADED", &loaded);
         start(command, b"")
     };
 
@@ -202,6 +202,9 @@ fn two_loaders_killed_at_random_load_200_deliveries_and_acknowledge_none_twice()
     within(8 * PATIENCE, "all deliveries to be loaded or dead", || {
         if settled(DeliveryState::Loaded) == DELIVERIES && settled(DeliveryState::Dead) == 1 {
             return Some(());
+        }
+        for loader in loaders.iter_mut().flatten() {
+            assert!(!loader.ended(), "a loader ended by itself: {:#?}", loader.output());
         }
         // Random is the point here: the moment of the kill is what varies. The kills end at last, so that the rest is done.
         std::thread::sleep(Duration::from_millis(dice.within(100..1_500)));

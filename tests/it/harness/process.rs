@@ -116,6 +116,11 @@ impl Running {
         self.finish();
     }
 
+    /// What an ended process, or one that may be killed now, has said.
+    pub fn output(&mut self) -> Done {
+        self.finish()
+    }
+
     fn finish(&mut self) -> Done {
         self.ended = true;
         let took = self.started.elapsed();
