@@ -117,15 +117,11 @@ pub async fn run(
     let _ = ready.send(addresses);
 
     let failed = tokio::select! {
-    <<<<<<< HEAD
-            // First: listeners end because of `stop`, and that is no failure.
-    =======
-            // A listener that ends because it was asked to is no failure.
-    >>>>>>> refs/heads/tests
-            biased;
-            () = stop.cancelled() => None,
-            failed = tasks.first_end() => Some(failed),
-        };
+        // First: listeners end because of `stop`, and that is no failure.
+        biased;
+        () = stop.cancelled() => None,
+        failed = tasks.first_end() => Some(failed),
+    };
     notices::stopping();
     stop.cancel();
     let drain = live.borrow().server.drain;
