@@ -1,4 +1,5 @@
-//! READs that wait for the client's room, and are served in the order in which they came.
+//! READs that wait for the client's room, and are served in the order in which they came (an answer may still overtake
+//! another on its way: clients tell them apart by their ids, section 6.1 of the draft).
 //!
 //! Must never read ahead of the room, nor let waiting requests grow: a client that asks for a whole file in a hundred
 //! thousand READs at once (paramiko does) costs one entry. Called by `session`; fed by `files`.

@@ -159,8 +159,13 @@ impl<S: Subsystem> SftpChannel<S> {
     }
 
     /// What the client's window takes now, bytes.
-    fn room(&self, russh: &Session) -> usize {
-        if russh.has_pending_data(self.id) { 0 } else { self.shared.window().unwrap_or(ROOM_MAX).min(ROOM_MAX) }
+    fn room(&mut self, russh: &Session) -> usize {
+        if russh.has_pending_data(self.id) {
+            return 0;
+        }
+        // All that it owed was taken since: a client that reads on and on owes a little anew with each call.
+        self.debt = 0;
+        self.shared.window().unwrap_or(ROOM_MAX).min(ROOM_MAX)
     }
 
     /// Hands the answers to russh; asks the task to go on if a READ may still wait.
@@ -178,7 +183,7 @@ impl<S: Subsystem> SftpChannel<S> {
         if room.saturating_sub(sent) < REPLY_MAX {
             self.shared.wake.notify_one();
         }
-        // The session counts its debt as well; this is what russh really holds. Nothing is held when a window opens.
+        // The session counts its debt as well; this is what russh really holds.
         self.debt = if russh.has_pending_data(self.id) { self.debt + sent.saturating_sub(room) } else { 0 };
         if self.debt > self.debt_max.saturating_add(REPLY_MAX) {
             return Err(Broken(format!(
