@@ -88,10 +88,10 @@ where
     })
 }
 
-/// russh tells of each packet's fate at levels that drown everything else, so it stays at `warn` unless it is named.
+/// russh quotes its peer at `warn` and tells of keys at `debug`, so it stays at `error` unless it is named.
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    let quiet = matches!(level.trim().to_ascii_lowercase().as_str(), "off" | "error" | "warn");
-    let directives = if quiet || level.contains("russh") { level.to_owned() } else { format!("{level},russh=warn") };
+    let quiet = matches!(level.trim().to_ascii_lowercase().as_str(), "off" | "error");
+    let directives = if quiet || level.contains("russh") { level.to_owned() } else { format!("{level},russh=error") };
     EnvFilter::try_new(directives).with_context(|| {
         format!("log.level {level:?} is no filter: use error, warn, info, debug or trace, or such as \"nightsafe::ssh=debug,info\"")
     })
@@ -185,15 +185,17 @@ mod tests {
     }
 
     #[test]
-    fn russh_is_kept_to_warnings_unless_it_is_named() {
+    fn russh_is_kept_to_errors_unless_it_is_named() {
         let log = || {
-            tracing::info!(target: "russh::server", "packet");
-            tracing::warn!(target: "russh::server", "odd");
+            tracing::warn!(target: "russh::server", "quoted");
+            tracing::error!(target: "russh::server", "broken");
         };
-        assert!(!logged(LogFormat::Text, "debug", Reader::Other, log).contains("packet"));
-        assert!(logged(LogFormat::Text, "debug", Reader::Other, log).contains("odd"));
-        assert!(logged(LogFormat::Text, "russh=info,warn", Reader::Other, log).contains("packet"));
-        assert!(!logged(LogFormat::Text, "error", Reader::Other, log).contains("odd"));
+        for level in ["warn", "info", "debug", "trace", "nightsafe::ssh=debug,info"] {
+            let text = logged(LogFormat::Text, level, Reader::Other, log);
+            assert!(!text.contains("quoted") && text.contains("broken"), "{level}: {text}");
+        }
+        assert!(logged(LogFormat::Text, "russh=info,warn", Reader::Other, log).contains("quoted"));
+        assert!(!logged(LogFormat::Text, "off", Reader::Other, log).contains("broken"));
     }
 
     #[test]
