@@ -115,6 +115,11 @@ impl Access {
         self.refuse(from, "", None, client, why).await;
     }
 
+    /// Audits an attempt in a way that nobody can be admitted by, under the name that the peer claims.
+    pub async fn turned_down(&self, from: SocketAddr, account: &str, client: &str, why: Why) {
+        self.refuse(from, account, None, client, why).await;
+    }
+
     /// Ends the live sessions whose account, key, role or network the configuration in force no longer admits, or whose
     /// key has expired. Runs until `stop`; then writes the refusals that are still only counted.
     pub async fn follow_reloads(&self, stop: CancellationToken) {

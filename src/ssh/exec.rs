@@ -11,9 +11,10 @@ use super::behind::Behind;
 use super::visit::Visit;
 use crate::access::Principal;
 use crate::queue::Out;
+use crate::types::Role;
 
-/// Longest command line, bytes.
-pub(super) const COMMAND_MAX: usize = 4096;
+/// Longest command line, bytes; as much as `queue` reads.
+pub(super) const COMMAND_MAX: usize = 8192;
 /// Lines that wait while the client takes none.
 const LINES: usize = 16;
 /// Lines are sent together up to about this many bytes.
@@ -107,7 +108,7 @@ pub(super) async fn end(handle: &Handle, channel: ChannelId, status: u32) {
 }
 
 /// What a person who tried this command should do instead.
-pub(super) fn advice(command: &str) -> &'static str {
+pub(super) fn advice(command: &str, role: Role) -> &'static str {
     let program = command.split_whitespace().next().unwrap_or_default();
     match program.rsplit('/').next().unwrap_or_default() {
         "scp" => {
@@ -115,9 +116,32 @@ pub(super) fn advice(command: &str) -> &'static str {
         }
         "rsync" => "rsync does not work here: use 'sftp', or rclone with its sftp backend.",
         "sftp-server" => "Use the sftp subsystem: 'sftp' without -s, or your client's default for the SFTP server.",
+        _ if role == Role::Loader => {
+            "Of commands there are claim, extend, ack and nack here, and nothing else: fetch files with 'sftp', from /queue."
+        }
         _ => "This is an SFTP service: commands cannot be run here. Use 'sftp', or see /help.txt.",
     }
 }
 
 /// What a person who asked for a shell should do instead.
-pub(super) const NO_SHELL: &str = "This is an SFTP service: use 'sftp', or see /help.txt.";
+pub(super) fn no_shell(role: Role) -> &'static str {
+    match role {
+        Role::Provider => "This is an SFTP service: use 'sftp', or see /help.txt.",
+        Role::Loader => "There is no shell here: use the commands claim, extend, ack and nack, and 'sftp' for /queue.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_what_the_role_does_not_have() {
+        for words in [advice("ls", Role::Loader), no_shell(Role::Loader)] {
+            assert!(words.contains("claim") && words.contains("/queue") && !words.contains("help.txt"), "{words}");
+        }
+        for words in [advice("claim", Role::Provider), no_shell(Role::Provider)] {
+            assert!(words.contains("/help.txt") && !words.contains("queue"), "{words}");
+        }
+    }
+}

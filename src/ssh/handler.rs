@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use russh::keys::Certificate;
-use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Error, Pty, server};
 
 use super::algorithms;
 use super::behind::{Behind, Door};
 use super::channel::{SftpChannel, line};
-use super::exec::{COMMAND_MAX, Exec, NO_SHELL, STDERR, advice};
+use super::exec::{COMMAND_MAX, Exec, STDERR, advice, no_shell};
 use super::visit::Visit;
-use crate::access::{Admission, Arrival, Principal};
+use crate::access::{Admission, Arrival, Principal, Why};
 use crate::audit::{Event, Kind};
 use crate::sftp::Broken;
+use crate::types::Role;
 
 /// Keys that a client may ask about before it proves one; all of them are answered alike.
 const OFFERS_MAX: usize = 64;
@@ -91,6 +92,13 @@ impl<B: Behind> Handler<B> {
         self.door.recorder.record(event).await;
     }
 
+    /// Rejects an attempt to authenticate that `access` is not even asked about, audited like those that it is.
+    async fn turn_down(&self, user: &str, why: Why) -> Result<Auth, Error> {
+        let client = self.visit.wire.identification();
+        self.door.access.turned_down(self.visit.peer, user, client, why).await;
+        Ok(Auth::reject())
+    }
+
     async fn refuse_channel(&mut self, reply: ChannelOpenHandle, kind: &str, asked: &str) {
         self.refused(kind, asked).await;
         reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
@@ -119,6 +127,10 @@ impl<B: Behind> Handler<B> {
         session.exit_status_request(channel, 1)?;
         session.eof(channel)?;
         session.close(channel)
+    }
+
+    fn no_shell(&self) -> &'static str {
+        no_shell(self.principal.as_ref().map_or(Role::Provider, Principal::role))
     }
 
     /// The account was taken away: nothing more is done for it, the connection is about to end.
@@ -155,15 +167,17 @@ impl<B: Behind> server::Handler for Handler<B> {
     type Error = Error;
 
     /// Accepts every key alike: whether an account or a key exists cannot be asked.
-    async fn auth_publickey_offered(&mut self, _user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         self.offers += 1;
-        let fine = self.offers <= OFFERS_MAX && algorithms::accepts(offer.algorithm);
-        Ok(if fine { Auth::Accept } else { Auth::reject() })
+        if !algorithms::accepts(offer.algorithm) {
+            return self.turn_down(user, Why::SignatureAlgorithm).await;
+        }
+        Ok(if self.offers <= OFFERS_MAX { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
         if !algorithms::accepts(key.algorithm) {
-            return Ok(Auth::reject());
+            return self.turn_down(user, Why::SignatureAlgorithm).await;
         }
         let client = self.visit.wire.identification();
         let admission =
@@ -184,8 +198,22 @@ impl<B: Behind> server::Handler for Handler<B> {
     }
 
     /// Certificates are not trusted here: an account is its keys.
-    async fn auth_openssh_certificate(&mut self, _user: &str, _certificate: &Certificate) -> Result<Auth, Error> {
-        Ok(Auth::reject())
+    async fn auth_openssh_certificate(&mut self, user: &str, _certificate: &Certificate) -> Result<Auth, Error> {
+        self.turn_down(user, Why::NotByPublicKey).await
+    }
+
+    /// Not offered, and asked for all the same by who tries passwords.
+    async fn auth_password(&mut self, user: &str, _password: &str) -> Result<Auth, Error> {
+        self.turn_down(user, Why::NotByPublicKey).await
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        _response: Option<Response<'a>>,
+    ) -> Result<Auth, Error> {
+        self.turn_down(user, Why::NotByPublicKey).await
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
@@ -299,7 +327,7 @@ impl<B: Behind> server::Handler for Handler<B> {
             return session.channel_failure(channel);
         }
         // OpenSSH leaves at once when only the terminal is refused, and would show its user nothing else.
-        self.end_with_words(channel, session, NO_SHELL)
+        self.end_with_words(channel, session, self.no_shell())
     }
 
     async fn x11_request(
@@ -345,7 +373,7 @@ impl<B: Behind> server::Handler for Handler<B> {
             return session.channel_failure(channel);
         }
         session.channel_success(channel)?;
-        self.end_with_words(channel, session, NO_SHELL)
+        self.end_with_words(channel, session, self.no_shell())
     }
 
     async fn exec_request(&mut self, channel: ChannelId, command: &[u8], session: &mut Session) -> Result<(), Error> {
@@ -359,7 +387,7 @@ impl<B: Behind> server::Handler for Handler<B> {
         let Some(command) = exact.filter(|command| self.door.behind.knows(&principal, command)) else {
             self.refused("exec", &text).await;
             session.channel_success(channel)?;
-            return self.end_with_words(channel, session, advice(&text));
+            return self.end_with_words(channel, session, advice(&text, principal.role()));
         };
         session.channel_success(channel)?;
         let exec =
