@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::parse::{Ask, Wait};
 use super::{Desk, No, Out};
+use crate::config::units::format_duration;
 use crate::ledger::{Claim, Delivery};
 
 /// Longest sleep without a look: a clock that was set, say, must not let work lie. It costs one empty claim.
@@ -80,7 +81,7 @@ impl Desk<'_> {
 
     /// What to say of a lease that is longer than may be.
     pub(super) fn too_long(&self, option: &str) -> String {
-        format!("{option} may be {} at most", spoken(self.settings.lease_max))
+        format!("{option} may be {} at most", format_duration(self.settings.lease_max))
     }
 }
 
@@ -94,16 +95,6 @@ fn line(delivery: &Delivery) -> Value {
     line["manifest"] = json!(format!("/queue/{id}/manifest.json"));
     line["object"] = json!(format!("/queue/{id}/object.age"));
     line
-}
-
-/// A duration in the largest unit that it is a whole number of.
-fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        _ if seconds > 0 && seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
-        _ if seconds > 0 && seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
-        _ => format!("{seconds}s"),
-    }
 }
 
 #[cfg(test)]
@@ -214,12 +205,5 @@ mod tests {
         let (out, client) = mpsc::channel(1);
         drop(client);
         assert_eq!(desk.serve("claim --wait", &out).await, 0);
-    }
-
-    #[test]
-    fn durations_are_spoken_in_their_largest_whole_unit() {
-        for (seconds, text) in [(0, "0s"), (90, "90s"), (900, "15m"), (86_400, "24h")] {
-            assert_eq!(spoken(Duration::from_secs(seconds)), text);
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::units::parse_duration;
 use crate::types::{DatasetName, DeliveryId, LeaseId, OrgId};
 
 /// Longest command line, in bytes.
@@ -203,20 +204,10 @@ fn positive_duration(text: &str) -> Parse<Duration> {
     })
 }
 
-/// Durations as the configuration writes them: `90s`, `15m`, `1h30m`, `2d`.
+/// Durations as the configuration writes them. The message cuts what the client wrote.
 fn duration(text: &str) -> Parse<Duration> {
-    const UNITS: [(&str, u64); 5] = [("ms", 1), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    let wrong = || format!("{} is not a duration: write one such as 90s, 15m, 24h or 1h30m", shown(text));
-    let (mut rest, mut total) = (text, 0u64);
-    while !rest.is_empty() || text.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0).ok_or_else(wrong)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let (unit, size) = UNITS.iter().find(|(unit, _)| rest.starts_with(unit)).ok_or_else(wrong)?;
-        rest = &rest[unit.len()..];
-        total = number.checked_mul(*size).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
-    }
-    Ok(Duration::from_millis(total))
+    let wrong = |_| format!("{} is not a duration: write one such as 90s, 15m, 24h or 1h30m", shown(text));
+    parse_duration(text).map_err(wrong)
 }
 
 /// The line, word by word.
@@ -309,6 +300,7 @@ mod tests {
         assert_eq!(ask("claim --wait").wait, Wait::Forever);
         assert_eq!(ask("claim --wait --max 2").wait, Wait::Forever);
         assert_eq!(ask("claim --wait --max 2").max, 2);
+        assert_eq!(ask("claim --lease 2w").lease, Some(Duration::from_secs(14 * 86_400)), "as in the configuration");
         assert_eq!(ask("claim --wait=0s").wait, Wait::Until(Duration::ZERO));
     }
 
@@ -353,6 +345,7 @@ mod tests {
             ("claim --org ../etc", "--org: \"../etc\" is no name"),
             ("claim --lease 0s", "longer than nothing"),
             ("claim --lease 15", "is not a duration"),
+            ("claim --lease 30m1h", "is not a duration"),
             ("claim --lease ''", "is not a duration"),
             ("claim --lease 99999999999999999999d", "is not a duration"),
             ("claim --lease 99999999999999999d", "is not a duration"),
@@ -375,8 +368,13 @@ mod tests {
     #[test]
     fn hostile_lines_get_short_answers() {
         let long = "x".repeat(9000);
-        for line in [long.as_str(), &format!("claim --{}", "x".repeat(8000)), "claim --\u{1b}[2J\u{202e}", "claim '\n'"]
-        {
+        for line in [
+            long.as_str(),
+            &format!("claim --lease {}", "x".repeat(8000)),
+            &format!("claim --{}", "x".repeat(8000)),
+            "claim --\u{1b}[2J\u{202e}",
+            "claim '\n'",
+        ] {
             let wrong = parse(line).unwrap_err();
             assert!(wrong.len() < 300 && !wrong.contains(['\u{1b}', '\n', '\u{202e}']), "{wrong}");
         }
