@@ -231,6 +231,11 @@ impl Intake {
         self.drafts(org, place).into_iter().find(|view| view.name == *name)
     }
 
+    /// Keeps the time that a client wants its draft to have; nothing, when it is gone meanwhile.
+    pub fn set_modified(&self, org: &OrgId, upload: UploadId, modified: Timestamp) {
+        self.0.registry.set_modified(org, upload, modified);
+    }
+
     /// Removes closed drafts past their time, with their events. Called now and then by the daemon.
     pub async fn expire_drafts(&self) {
         let age = self.0.config.borrow().intake.drafts_expire;

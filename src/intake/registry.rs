@@ -210,6 +210,12 @@ impl Registry {
         views.into_values().collect()
     }
 
+    pub(super) fn set_modified(&self, org: &OrgId, upload: UploadId, modified: Timestamp) {
+        if let Some(slot) = lock(&self.0).get(&upload).filter(|slot| slot.facts().org == *org) {
+            slot.facts().set_modified(modified);
+        }
+    }
+
     /// Bytes that the organisation's uploads hold.
     pub(super) fn bytes(&self, org: &OrgId) -> u64 {
         let slots = lock(&self.0);

@@ -10,6 +10,7 @@ use russh_sftp::protocol::OpenFlags;
 use super::attrs::Stat;
 use super::dispatch::Request;
 use super::handles::{File, Incoming, Open, fits_size, unknown};
+use super::loader;
 use super::provider::{self, Found};
 use super::reply::Answer;
 use super::session::Core;
@@ -17,8 +18,6 @@ use super::shared::{DEADLINE, Shared};
 use super::status::No;
 use super::tree::{self, Node, is_a_directory, missing};
 use super::wire::Part;
-use super::{Out, help, loader};
-use crate::audit::Receipt;
 use crate::intake::{Closed, Upload};
 use crate::types::{Refusal, Role};
 
@@ -138,33 +137,27 @@ pub(super) async fn close(core: &mut Core, mut request: Request<'_>) -> Result<A
         Open::Upload(incoming) => {
             let Incoming { upload, spot, failed, .. } = *incoming;
             let Some(upload) = upload else { return Err(failed.unwrap_or_else(given_up).into()) };
-            let shared = core.shared.clone();
-            core.later(&request, [spot], async move { end(&shared, upload, failed).await }).await
+            core.later(&request, [spot], end(upload, failed)).await
         }
     }
 }
 
 /// Closes an upload, and makes what it came to an answer.
-async fn end(shared: &Shared, upload: Upload, failed: Option<Refusal>) -> Result<Answer, Refusal> {
+async fn end(upload: Upload, failed: Option<Refusal>) -> Result<Answer, Refusal> {
     let closed = upload.close().await;
     match (closed, failed) {
-        (Ok(closed), None) => {
-            if let Closed::Accepted(receipt) = closed {
-                tell_accepted(shared, &receipt).await;
-            }
-            Ok(Answer::Done)
-        }
+        (Ok(closed), None) => Ok(done(closed)),
         (Err(refusal), _) => Err(refusal),
         // Not every byte was taken, and the client was told so: it must not read OK now.
         (Ok(_), Some(failed)) => Err(failed),
     }
 }
 
-/// The line that a client reads when its upload is safe.
-pub(super) async fn tell_accepted(shared: &Shared, receipt: &Receipt) {
-    let text = format!("accepted {} ({}), upload {}", receipt.name, help::size(receipt.size), receipt.upload);
-    if let Some(line) = shared.accepted(&text) {
-        shared.send_late(Out::Line(line)).await;
+/// The answer to what completed an upload, or made it a draft.
+pub(super) fn done(closed: Closed) -> Answer {
+    match closed {
+        Closed::Accepted(receipt) => Answer::Accepted(Box::new(receipt)),
+        Closed::Draft { .. } => Answer::Done,
     }
 }
 

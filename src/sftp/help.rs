@@ -79,7 +79,9 @@ fn how(text: &mut String, config: &Config, org: &Org) {
          - /receipts/ holds a receipt for each accepted file and a report for each rejected one, as JSON and as text,\n  \
            for {listed}. Accepted files stay listed as long.\n\
          - Files cannot be read back, renamed or removed once they are accepted: they are sealed, and this gateway has\n  \
-           no key to open them. To correct a file, upload it again under the same name.\n\
+           no key to open them. To correct a file, upload it again under the same name: it supersedes the old one.\n\
+         - WinSCP removes the old file before it renames its .filepart, which is refused here: switch that off under\n  \
+           Preferences, Transfer, Endurance, \"Enable transfer resume/transfer to temporary filename\": Disable.\n\
          - To upload under a working name first, use one that ends in {suffixes},\n  \
            then rename it; only then is it taken. Working names that nobody renames are removed after {drafts}.\n\
          - An upload that breaks off is not taken: upload the file again, from its beginning.\n\

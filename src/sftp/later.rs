@@ -79,7 +79,8 @@ impl Core {
                 tracing::error!(error = %error, "an operation failed inside");
                 Err(Refusal::failure("the gateway failed over this request: ask the people who run it"))
             });
-            // Next in turn, and a place for another, before the answer: the connection may be waiting for just that.
+            // Next in turn, and a place for another, before anything is sent: the connection may be waiting for just
+            // that, and takes nothing meanwhile.
             drop(turn);
             drop(place);
             answer(&shared, id, operation, &subject, outcome).await;
@@ -97,7 +98,14 @@ async fn answer(
 ) {
     let mut packet = Vec::with_capacity(64);
     match outcome {
-        Ok(answer) => reply::answer(&mut packet, id, &answer),
+        Ok(answer) => {
+            if let Answer::Accepted(receipt) = &answer
+                && let Some(line) = shared.accepted(receipt)
+            {
+                shared.send_late(Out::Line(line)).await;
+            }
+            reply::answer(&mut packet, id, &answer);
+        }
         Err(refusal) => {
             if let Some(line) = shared.refused(operation, subject, &refusal).await {
                 shared.send_late(Out::Line(line)).await;

@@ -5,7 +5,7 @@
 
 use super::attrs::Wanted;
 use super::dispatch::Request;
-use super::files::{read_only, tell_accepted};
+use super::files::{done, read_only};
 use super::handles::fits_size;
 use super::provider::{self, Found, Node, Spot};
 use super::reply::Answer;
@@ -13,7 +13,6 @@ use super::session::Core;
 use super::shared::{Shared, ledger_failed};
 use super::status::No;
 use super::tree::{self, missing};
-use crate::intake::Closed;
 use crate::types::Refusal;
 
 pub(super) async fn stat(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
@@ -56,9 +55,13 @@ pub(super) async fn setstat(core: &mut Core, mut request: Request<'_>) -> Result
 async fn set(shared: &Shared, spot: &Spot, wanted: Wanted) -> Result<Answer, Refusal> {
     let found = provider::find(shared, spot).await?.ok_or_else(missing)?;
     fits_size(wanted, found.size())?;
-    // A draft gets its time when it is written, or none: it is listed by what it becomes.
-    if let (Found::Accepted(listed), Some(modified)) = (found, wanted.modified_at()) {
-        shared.services.ledger.touch(listed.upload, modified).await.map_err(ledger_failed)?;
+    let Some(modified) = wanted.modified_at() else { return Ok(Answer::Done) };
+    match found {
+        Found::Accepted(listed) => {
+            shared.services.ledger.touch(listed.upload, modified).await.map_err(ledger_failed)?;
+        }
+        // Kept for what it becomes: rclone sets the time before the rename, and compares it the next night.
+        Found::Draft(draft) => shared.services.intake.set_modified(shared.principal.org(), draft.upload, modified),
     }
     Ok(Answer::Done)
 }
@@ -78,8 +81,8 @@ pub(super) async fn remove(core: &mut Core, mut request: Request<'_>) -> Result<
                 Ok(Answer::Done)
             }
             Some(Found::Accepted(_)) => Err(Refusal::denied(format!(
-                "an accepted upload cannot be removed: to correct it, upload it again under the same name, \
-                 or ask {}",
+                "an accepted upload cannot be removed: to correct it, upload over it. A program that removes the \
+                 old file first (WinSCP, for its .filepart) must write directly: see /help.txt, or ask {}",
                 shared.config().server.contact
             ))),
             None => Err(missing()),
@@ -105,10 +108,7 @@ pub(super) async fn rename(core: &mut Core, mut request: Request<'_>) -> Result<
         }
         let intake = &shared.services.intake;
         let closed = intake.rename(&shared.principal, (&from.place, &from.name), (&to.place, &to.name)).await?;
-        if let Closed::Accepted(receipt) = closed {
-            tell_accepted(&shared, &receipt).await;
-        }
-        Ok(Answer::Done)
+        Ok(done(closed))
     })
     .await
 }

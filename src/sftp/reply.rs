@@ -8,6 +8,7 @@ use super::attrs::Stat;
 use super::handles::HandleId;
 use super::status::{code, message};
 use super::{Broken, Out};
+use crate::audit::Receipt;
 use crate::types::Refusal;
 
 const VERSION: u8 = 2;
@@ -27,6 +28,8 @@ const JOIN: usize = 32 * 1024;
 #[derive(Debug)]
 pub(super) enum Answer {
     Done,
+    /// Done, and an upload was accepted by it: the client gets a line, too.
+    Accepted(Box<Receipt>),
     /// No more data or names.
     End,
     Handle(HandleId),
@@ -65,7 +68,7 @@ impl Names {
 /// Appends the packet that answers request `id`; nothing for [`Answer::Later`].
 pub(super) fn answer(bytes: &mut Vec<u8>, id: u32, answer: &Answer) {
     match answer {
-        Answer::Done => status(bytes, id, StatusCode::Ok, "OK"),
+        Answer::Done | Answer::Accepted(_) => status(bytes, id, StatusCode::Ok, "OK"),
         Answer::End => status(bytes, id, StatusCode::Eof, "that was all"),
         Answer::Handle(handle) => packet(bytes, HANDLE, id, |bytes| string(bytes, &handle.to_wire())),
         Answer::Stat(stat) => packet(bytes, ATTRS, id, |bytes| stat.write(bytes)),

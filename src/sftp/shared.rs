@@ -11,9 +11,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::dispatch::{Operation, Told};
 use super::status::cut;
-use super::{Out, Services};
+use super::{Out, Services, help};
 use crate::access::Principal;
-use crate::audit::{Event, Kind};
+use crate::audit::{Event, Kind, Receipt};
 use crate::config::Config;
 use crate::ledger::LedgerError;
 use crate::types::{Refusal, RefusalKind, Timestamp};
@@ -100,12 +100,12 @@ impl Shared {
         self.sent.load(Relaxed) + self.queued.load(Relaxed)
     }
 
-    /// The line that tells of an accepted upload.
-    pub fn accepted(&self, text: &str) -> Option<String> {
+    /// The line that a client reads when its upload is safe.
+    pub fn accepted(&self, receipt: &Receipt) -> Option<String> {
         if self.acceptances.fetch_add(1, Relaxed) >= ACCEPTANCES {
             return None;
         }
-        self.line(text)
+        self.line(&format!("accepted {} ({}), upload {}", receipt.name, help::size(receipt.size), receipt.upload))
     }
 
     /// A line for the client's standard error; none when it would not show it, has had enough, or just saw it.

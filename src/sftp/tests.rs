@@ -85,6 +85,38 @@ async fn requests_sent_ahead_are_done_in_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_time_set_on_a_draft_is_kept_for_what_it_becomes() {
+    let house = House::new();
+    let mut client = house.client("nightly").await;
+    assert_eq!(client.put("/ims/a.csv.part", &csv(100)).await.code(), OK);
+    let time = [&text("/ims/a.csv.part")[..], &[0, 0, 0, 8], &[0; 4], &1_700_000_000u32.to_be_bytes()].concat();
+    assert_eq!(client.ask(9, &time).await.code(), OK);
+    let rename = [text("/ims/a.csv.part"), text("/ims/a.csv")].concat();
+    assert_eq!(client.ask(18, &rename).await.code(), OK);
+    let stat = client.stat("/ims/a.csv").await;
+    assert_eq!(stat.body[stat.body.len() - 4..], 1_700_000_000u32.to_be_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_upload_frees_its_name_though_nobody_takes_the_answers() {
+    let house = House::new();
+    let mut client = house.client("nightly").await;
+    for _ in 0..client.answers.max_capacity() {
+        let (_, remove) = client.request(13, &text("/ims/none.csv"));
+        client.send(&remove).await.unwrap();
+    }
+    while client.answers.len() < client.answers.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    let handle = client.create("/ims/a.csv").await;
+    assert_eq!(client.write(&handle, 0, &csv(100)).await.code(), OK);
+    let (_, close) = client.request(4, &text(&handle));
+    client.send(&close).await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(10), client.open("/ims/a.csv", 0x1a)).await;
+    assert_eq!(again.expect("the name is free").kind, 102);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_says_why_in_the_status_in_a_line_and_in_a_report() {
     let house = House::new();
     let mut client = house.client("nightly").await;
