@@ -140,7 +140,8 @@ fn describe_dataset(dataset: &Dataset, loaded: &Loaded) -> Value {
 }
 
 fn describe_account(account: &Account, now: Timestamp) -> Value {
-    let networks = |from: &[Network]| -> Vec<String> { from.iter().map(|n| format!("{}/{}", n.address, n.prefix)).collect() };
+    let networks =
+        |from: &[Network]| -> Vec<String> { from.iter().map(|n| format!("{}/{}", n.address, n.prefix)).collect() };
     let keys = account.keys.iter().map(|key| {
         json!({
             "type": key.key.algorithm().as_str(),
