@@ -181,7 +181,9 @@ impl Everything {
         let ids: BTreeSet<&str> = self.orgs.iter().map(|read| read.org.org.id.as_str()).collect();
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| !ids.contains(name) && !name.starts_with('.')) else { continue };
+            let Some(name) = name.to_str().filter(|name| !ids.contains(name) && !name.starts_with('.')) else {
+                continue;
+            };
             for file in ["authorized_keys", "recipients.txt"] {
                 let path = folder.join(name).join(file);
                 if path.is_file() {
@@ -212,7 +214,11 @@ impl Everything {
                 if !admitted.contains(role) && !server.listeners.is_empty() {
                     let role = role.as_str();
                     let message = format!("{name} is a {role}'s account, but no listener admits {role}s");
-                    findings.warning(source.at(account.span.clone(), message, format!("add {role:?} to a listener's roles")));
+                    findings.warning(source.at(
+                        account.span.clone(),
+                        message,
+                        format!("add {role:?} to a listener's roles"),
+                    ));
                 }
             }
         }

@@ -14,8 +14,7 @@
 //!           fdatasync(spool/ID.age)               the data, and the size it needs
 //!           mkdir(vault/XX, 0700), fsync(vault)   only for the first object in XX
 //!           rename(spool/ID.age, vault/XX/ID.age)
-//!           fsync(vault/XX)                       the name
-//!           fsync(spool)                          the old name's end
+//!           fsync(vault/XX)                       the name; should the old one come back, start-up clears the spool
 //! remove    unlink(vault/XX/ID.age), fsync(vault/XX)
 //! drop      unlink(spool/ID.age)                  not synced: start-up clears the spool
 //! ```

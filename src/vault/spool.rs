@@ -83,7 +83,7 @@ impl Spool {
         let object = self.vault.object_path(self.upload);
         fs::rename(&self.path, &object).map_err(context(&object))?;
         self.kept = true;
-        if let Err(error) = sync_directory(&shard).and_then(|()| sync_directory(&self.vault.0.spool)) {
+        if let Err(error) = sync_directory(&shard) {
             // Its name may not survive a power cut: it is not kept, and must not be found by a recovery either.
             if let Err(error) = self.vault.remove(self.upload) {
                 tracing::error!(upload.id = %self.upload, %error, "an object that was not kept could not be removed");
