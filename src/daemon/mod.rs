@@ -123,6 +123,8 @@ pub async fn run(
     let _ = ready.send(addresses);
 
     let failed = tokio::select! {
+        // First: a stop ends the listeners too, and that is no failure.
+        biased;
         () = stop.cancelled() => None,
         () = hurry.cancelled() => None,
         failed = tasks.first_end() => Some(failed),
