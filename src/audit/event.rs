@@ -128,7 +128,13 @@ impl Recorder {
     /// Hands the event over; waits while the queue is full, so that nothing is lost and nobody outruns the log.
     pub async fn record(&self, event: Event) {
         if let Err(lost) = self.queue.send(event).await {
-            tracing::error!(event.kind = lost.0.kind.as_str(), "the ledger is closed: an audit event was lost");
+            let body = serde_json::to_string(&lost.0).unwrap_or_default();
+            let kind = lost.0.kind.as_str();
+            tracing::error!(
+                event.kind = kind,
+                event.body = body,
+                "the ledger is closed: an audit event could not be stored"
+            );
         }
     }
 }

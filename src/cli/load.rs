@@ -84,6 +84,7 @@ pub struct Args {
 /// # Errors
 /// What the runtime could not do; everything else is shown and told in the status.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    super::no_core_dumps();
     let hard_stop = CancellationToken::new();
     let options = match options(args, &hard_stop) {
         Ok(options) => options,

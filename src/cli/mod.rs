@@ -76,6 +76,14 @@ pub fn main() -> ExitCode {
     done.unwrap_or_else(|error| failed(&error))
 }
 
+/// Memory of a process that holds plaintext or identities goes to no core file, and is for no debugger of the same user.
+fn no_core_dumps() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(reason = %error, "core dumps could not be turned off for this process");
+    }
+}
+
 #[allow(clippy::print_stderr, reason = "this is where errors are shown")]
 fn failed(error: &anyhow::Error) -> ExitCode {
     if let Some(crate::daemon::InvalidConfig(diagnostics)) = error.downcast_ref() {

@@ -72,7 +72,8 @@ async fn serve(folder: &Folder, once: bool) -> anyhow::Result<()> {
         }
         let stop = CancellationToken::new();
         let (ready, listening) = oneshot::channel();
-        let mut gateway = pin!(daemon::run(folder.config(), ready, stop.clone()));
+        let hurry = CancellationToken::new();
+        let mut gateway = pin!(daemon::run(folder.config(), ready, stop.clone(), hurry.clone()));
         let addresses = tokio::select! {
             ended = &mut gateway => match ended {
                 // Taken since we looked: the next one, then.
@@ -104,7 +105,14 @@ async fn serve(folder: &Folder, once: bool) -> anyhow::Result<()> {
             done = work => done,
         };
         stop.cancel();
-        let stopped = tokio::time::timeout(STOPPING, gateway).await;
+        let stopped = tokio::select! {
+            stopped = tokio::time::timeout(STOPPING, &mut gateway) => stopped,
+            again = interrupted() => {
+                again?;
+                hurry.cancel();
+                tokio::time::timeout(STOPPING, gateway).await
+            }
+        };
         done?;
         stopped.context("the gateway did not stop")?.context("the gateway did not stop cleanly")?;
         if once {

@@ -35,9 +35,13 @@ pub struct InvalidConfig(pub Vec<Diagnostic>);
 
 /// How long a session has to say good-bye once the drain is over.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// What a client that closed under a working name gets, within the drain, for the RENAME that completes its upload.
+const RENAME: Duration = Duration::from_secs(5);
+/// From the last upload's end to the end of its session, so that the answer to its CLOSE is read.
+const ANSWER: Duration = Duration::from_millis(250);
 
-/// Serves until `stop` is cancelled, then drains and leaves everything consistent. `ready` gets the addresses that
-/// listen, once they do.
+/// Serves until `stop` is cancelled, then drains and leaves everything consistent; `hurry` cuts the drain short. `ready`
+/// gets the addresses that listen, once they do.
 ///
 /// # Errors
 /// [`InvalidConfig`], another daemon on the same state directory, a disk, key or address that cannot be used, or a task
@@ -46,6 +50,7 @@ pub async fn run(
     config_file: PathBuf,
     ready: oneshot::Sender<Vec<SocketAddr>>,
     stop: CancellationToken,
+    hurry: CancellationToken,
 ) -> anyhow::Result<()> {
     let clock = Clock::system();
     let config = Arc::new(config::load(&config_file).map_err(InvalidConfig)?);
@@ -55,11 +60,12 @@ pub async fn run(
         .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
     let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"))
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
+    intake::recover(&vault, &ledger, &clock).await.context("start-up recovery failed")?;
+    // After the recovery, which frees the spool's space, and whose mark it is: what began before it has its end.
     let started = Event::new(clock.now(), Kind::DaemonStarted, Actor::gateway())
         .with("version", env!("CARGO_PKG_VERSION"))
         .with("config", config.file.display().to_string());
-    ledger.record(started).await?;
-    intake::recover(&vault, &ledger, &clock).await.context("start-up recovery failed")?;
+    ledger.record(started).await.context("the start could not be audited")?;
 
     // Everything is consistent from here on: sockets may open.
     let sockets = sockets::open(&config).await?;
@@ -120,12 +126,17 @@ pub async fn run(
         // First: listeners end because of `stop`, and that is no failure.
         biased;
         () = stop.cancelled() => None,
+        () = hurry.cancelled() => None,
         failed = tasks.first_end() => Some(failed),
     };
     notices::stopping();
     stop.cancel();
+    intake.begin_no_more();
     let drain = live.borrow().server.drain;
-    drained(&intake, drain).await;
+    tokio::select! {
+        () = drained(&intake, drain) => {}
+        () = hurry.cancelled() => tracing::warn!(uploads = intake.under_way(), "told to hurry: what still runs is aborted"),
+    }
     end.cancel();
     // Sessions end, their uploads abort themselves; what a CLOSE began still comes to its end.
     let _ = tokio::time::timeout(FAREWELL, async {
@@ -134,28 +145,32 @@ pub async fn run(
         }
     })
     .await;
-    intake.abandon_all("the gateway was stopped").await;
+    // It waits for the audit log, which a full disk may hold up: closing the ledger then writes what is left to the
+    // process's log.
+    let _ = tokio::time::timeout(FAREWELL, intake.abandon_all("the gateway was stopped")).await;
     quit.cancel();
     tasks.join(FAREWELL).await;
     let why = failed.as_ref().map_or("asked to", |_| "a task failed");
-    ledger.record(Event::new(clock.now(), Kind::DaemonStopped, Actor::gateway()).with("reason", why)).await?;
-    ledger.close().await?;
+    let told = ledger.record(Event::new(clock.now(), Kind::DaemonStopped, Actor::gateway()).with("reason", why)).await;
+    let closed = ledger.close().await;
     drop(presence);
     tracing::info!(reason = why, "stopped");
-    failed.map_or(Ok(()), Err)
+    failed.map_or(Ok(()), Err)?;
+    Ok(told.and(closed)?)
 }
 
-/// Waits until no upload is under way, at most `limit`.
+/// Waits until no upload is under way, nor one about to be renamed, at most `limit`.
 async fn drained(intake: &Intake, limit: Duration) {
-    let running = intake.under_way();
+    let running = intake.unsettled(RENAME);
     if running == 0 {
         return;
     }
     tracing::info!(uploads = running, limit_seconds = limit.as_secs(), "draining: running uploads may finish");
     let done = tokio::time::timeout(limit, async {
-        while intake.under_way() > 0 {
+        while intake.unsettled(RENAME) > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        tokio::time::sleep(ANSWER).await;
     });
     if done.await.is_err() {
         tracing::warn!(uploads = intake.under_way(), "the drain's time is over: what still runs is aborted");

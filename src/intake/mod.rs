@@ -31,7 +31,9 @@ mod tests;
 mod upload;
 mod working;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub use recovery::{Recovered, recover};
 pub use upload::Upload;
@@ -58,6 +60,8 @@ struct Inner {
     recorder: Recorder,
     clock: Clock,
     registry: Registry,
+    /// The gateway is stopping.
+    no_more: AtomicBool,
 }
 
 /// What CLOSE came to.
@@ -92,7 +96,15 @@ fn completing(name: &FileName) -> Refusal {
 impl Intake {
     pub fn new(config: Live, vault: Vault, ledger: Ledger, clock: Clock) -> Self {
         let recorder = ledger.recorder();
-        Self(Arc::new(Inner { config, vault, ledger, recorder, clock, registry: Registry::default() }))
+        Self(Arc::new(Inner {
+            config,
+            vault,
+            ledger,
+            recorder,
+            clock,
+            registry: Registry::default(),
+            no_more: AtomicBool::new(false),
+        }))
     }
 
     /// Begins an upload of `name` in `place`: decides the dataset, checks name, quota and space, audits. A working name
@@ -103,6 +115,11 @@ impl Intake {
     pub async fn begin(&self, principal: &Principal, place: &Place, name: &FileName) -> Result<Upload, Refusal> {
         if principal.role() != Role::Provider {
             return Err(Refusal::denied("this account takes files, it does not send any"));
+        }
+        if self.0.no_more.load(Ordering::Relaxed) {
+            return Err(Refusal::failure(
+                "the gateway is stopping and takes no new files: send it again in a few minutes",
+            ));
         }
         let config = self.0.config.borrow().clone();
         let admitted = admit(&config, principal.org(), place, name)?;
@@ -238,9 +255,7 @@ impl Intake {
 
     /// Removes closed drafts past their time, with their events. Called now and then by the daemon.
     pub async fn expire_drafts(&self) {
-        let age = self.0.config.borrow().intake.drafts_expire;
-        let now = self.0.clock.now();
-        let before = jiff::SignedDuration::try_from(age).ok().and_then(|age| now.checked_sub(age).ok());
+        let before = self.0.ago(self.0.config.borrow().intake.drafts_expire);
         for upload in before.map(|before| self.0.registry.closed_before(before)).unwrap_or_default() {
             if let Some(draft) = self.0.registry.take_draft(upload) {
                 self.0.discard(draft, Actor::gateway(), "nobody renamed it to its final name in time").await;
@@ -268,13 +283,30 @@ impl Intake {
         }
     }
 
-    /// Uploads that are not ended yet (closed drafts not counted); the drain waits for zero.
+    /// Refuses every further upload; those under way go on, and drafts may still be renamed. For the drain.
+    pub fn begin_no_more(&self) {
+        self.0.no_more.store(true, Ordering::Relaxed);
+    }
+
+    /// Uploads that are not ended yet (closed drafts not counted).
     pub fn under_way(&self) -> usize {
         self.0.registry.under_way()
+    }
+
+    /// Uploads under way, and drafts closed so lately that their client may be about to rename them; the drain waits for
+    /// zero.
+    pub fn unsettled(&self, lately: Duration) -> usize {
+        let drafts = self.0.ago(lately).map_or(0, |since| self.0.registry.closed_after(since));
+        self.0.registry.under_way() + drafts
     }
 }
 
 impl Inner {
+    /// That long before now; none before time began.
+    fn ago(&self, age: Duration) -> Option<Timestamp> {
+        self.clock.now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok()
+    }
+
     /// Removes a closed draft, with its event.
     async fn discard(&self, draft: Draft, actor: Actor, why: &str) {
         let event = ending::event(&draft.facts, Kind::DraftRemoved, actor, self.clock.now()).with("reason", why);

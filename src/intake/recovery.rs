@@ -5,12 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::{Event, Kind};
-use crate::ledger::{Filter, Ledger};
+use crate::ledger::Ledger;
 use crate::types::*;
 use crate::vault::Vault;
-
-/// Uploads begun lately that are looked at for an end. What a daemon has under way at once is bounded far below.
-const LATEST: usize = 10_000;
 
 /// What recovery found.
 #[derive(Debug, Default)]
@@ -42,7 +39,9 @@ pub async fn recover(vault: &Vault, ledger: &Ledger, clock: &Clock) -> anyhow::R
     let unrecorded: Vec<UploadId> = objects.difference(&expected).copied().collect();
     let missing: Vec<UploadId> = expected.difference(&objects).copied().collect();
 
-    let begun = unfinished(ledger).await?;
+    // Those in memory when the daemon was killed left no file, and are known from the audit log alone.
+    let begun = ledger.unfinished().await?;
+    let begun: BTreeMap<UploadId, Event> = begun.into_iter().filter_map(|event| Some((event.upload?, event))).collect();
     for upload in &spooled {
         ledger.record(told(Kind::RecoveryRemoved, *upload, &begun, clock).with("what", "spool")).await?;
     }
@@ -83,24 +82,4 @@ fn told(kind: Kind, upload: UploadId, begun: &BTreeMap<UploadId, Event>, clock: 
         event.dataset = known.dataset.clone();
     }
     event
-}
-
-/// Uploads whose beginning is in the audit log, but no end: those in memory when the daemon was killed left no file.
-async fn unfinished(ledger: &Ledger) -> anyhow::Result<BTreeMap<UploadId, Event>> {
-    let of_kind = |kind| Filter { kind: Some(kind), ..Filter::default() };
-    let latest = ledger.events(&Filter { limit: Some(LATEST), ..of_kind(Kind::UploadBegun) }).await?;
-    let since = latest.iter().map(|logged| logged.event.at).min();
-    let mut begun: BTreeMap<UploadId, Event> =
-        latest.into_iter().filter_map(|logged| Some((logged.event.upload?, logged.event))).collect();
-    for end in [Kind::UploadAccepted, Kind::UploadRejected, Kind::UploadAborted, Kind::DraftRemoved] {
-        if begun.is_empty() {
-            break;
-        }
-        for logged in ledger.events(&Filter { since, ..of_kind(end) }).await? {
-            if let Some(upload) = logged.event.upload {
-                begun.remove(&upload);
-            }
-        }
-    }
-    Ok(begun)
 }

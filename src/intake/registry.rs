@@ -233,6 +233,12 @@ impl Registry {
         lock(&self.0).iter().filter(|(_, slot)| old(slot)).map(|(upload, _)| *upload).collect()
     }
 
+    /// How many drafts were closed after `since`.
+    pub(super) fn closed_after(&self, since: Timestamp) -> usize {
+        let late = |slot: &&Slot| matches!(slot, Slot::Closed(draft) if draft.closed > since);
+        lock(&self.0).values().filter(late).count()
+    }
+
     /// Uploads under way, with the way to stop them.
     pub(super) fn running(&self) -> Vec<(Arc<Facts>, Handle)> {
         let running = |slot: &Slot| match slot {

@@ -77,10 +77,10 @@ impl House {
     /// Events about uploads and drafts, in order.
     async fn told(&self) -> Vec<Event> {
         // Recorded events are stored in order: when this one is, those before it are.
-        self.ledger.recorder().record(Event::new(self.clock.now(), Kind::DaemonStarted, Actor::gateway())).await;
+        self.ledger.recorder().record(Event::new(self.clock.now(), Kind::DaemonStopped, Actor::gateway())).await;
         loop {
             let events = self.ledger.events(&Filter::default()).await.unwrap();
-            let marks = events.iter().filter(|logged| logged.event.kind == Kind::DaemonStarted).count();
+            let marks = events.iter().filter(|logged| logged.event.kind == Kind::DaemonStopped).count();
             if marks > 0 {
                 return events.into_iter().map(|logged| logged.event).filter(|event| event.upload.is_some()).collect();
             }
@@ -240,6 +240,22 @@ async fn drafts_end_by_removal_expiry_or_the_end_of_the_drain() {
     let kinds = house.kinds().await;
     let count = |kind: &str| kinds.iter().filter(|known| **known == kind).count();
     assert_eq!((count("draft.removed"), count("upload.aborted"), count("upload.accepted")), (3, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_stops_begins_nothing_and_lets_what_runs_come_to_its_end() {
+    let house = House::new().await;
+    let lately = Duration::from_secs(5);
+    let mut running = house.begin("a.csv.part").await.unwrap();
+    house.intake.begin_no_more();
+    let refused = house.begin("b.csv").await.err().unwrap();
+    assert!(refused.kind == RefusalKind::Failure && refused.reason.contains("stopping"), "{}", refused.reason);
+    running.write(0, b"x").await.unwrap();
+    running.close().await.unwrap();
+    assert_eq!((house.intake.under_way(), house.intake.unsettled(lately)), (0, 1), "its RENAME is still to come");
+    accepted(house.rename("a.csv.part", "a.csv").await);
+    assert_eq!(house.intake.unsettled(lately), 0);
+    house.assert_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

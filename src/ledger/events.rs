@@ -2,7 +2,7 @@
 //!
 //! Must never change or delete one; triggers see to it too. Called by the writer and the facade.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
 use super::filter::{Where, bound};
 use super::rows::{Count, Micros, all};
@@ -47,12 +47,29 @@ pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<Log
     let sql = format!("SELECT sequence, body FROM events{conditions} ORDER BY sequence {order} LIMIT ?");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut events = all(&mut statement, bound(&values), |row| {
-        let body = row.get_ref("body")?.as_str()?;
-        let event = serde_json::from_str(body).map_err(rusqlite::types::FromSqlError::other)?;
-        Ok(Logged { sequence: row.get::<_, Count>("sequence")?.0, event })
+        Ok(Logged { sequence: row.get::<_, Count>("sequence")?.0, event: body(row)? })
     })?;
     if newest {
         events.reverse();
     }
     Ok(events)
+}
+
+/// Beginnings without an end since the latest start.
+pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Event>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT b.body FROM events b
+         WHERE b.sequence > coalesce(
+                   (SELECT sequence FROM events WHERE kind = 'daemon.started' ORDER BY sequence DESC LIMIT 1), 0)
+           AND b.kind = 'upload.begun'
+           AND NOT EXISTS (SELECT 1 FROM events e WHERE e.upload = b.upload AND e.kind IN
+                   ('upload.accepted', 'upload.rejected', 'upload.aborted', 'draft.removed'))
+         ORDER BY b.sequence",
+    )?;
+    all(&mut statement, [], body)
+}
+
+fn body(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let body = row.get_ref("body")?.as_str()?;
+    Ok(serde_json::from_str(body).map_err(rusqlite::types::FromSqlError::other)?)
 }

@@ -104,6 +104,14 @@ impl Ledger {
         self.write(move |tx| tx.record(&event)).await
     }
 
+    /// Asks the writer for a sign of life: a turn in a transaction, which writes nothing.
+    ///
+    /// # Errors
+    /// Those that a verb would have met now.
+    pub async fn answers(&self) -> Result<()> {
+        self.write(|_| Ok(())).await
+    }
+
     /// Waits for everything handed over so far (verbs and recorded events), then stops the writer. Again is fine.
     ///
     /// # Errors
@@ -329,6 +337,12 @@ impl Ledger {
     pub async fn events(&self, filter: &Filter) -> Result<Vec<Logged>> {
         let filter = filter.clone();
         self.0.readers.read(move |connection| events::select(connection, &filter)).await
+    }
+
+    /// The beginnings of uploads that have no end in the audit log; for recovery. Looks back to the latest
+    /// `daemon.started`, before which a recovery has told all ends.
+    pub async fn unfinished(&self) -> Result<Vec<Event>> {
+        self.0.readers.read(events::unfinished).await
     }
 
     /// Whether the ledger keeps its promises: the log without gaps, each fact with its event, each accepted upload with

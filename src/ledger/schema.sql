@@ -41,13 +41,27 @@ CREATE TABLE objects (
     sealed_size INTEGER NOT NULL CHECK (sealed_size >= 0),
     removed     INTEGER
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX objects_kept ON objects (org, sealed_size) WHERE removed IS NULL;
+CREATE INDEX objects_kept ON objects (org) WHERE removed IS NULL;
 
 CREATE TRIGGER objects_keep BEFORE DELETE ON objects
 BEGIN SELECT RAISE(ABORT, 'objects are marked as removed, never deleted'); END;
 CREATE TRIGGER objects_hold BEFORE UPDATE ON objects
 WHEN OLD.removed IS NOT NULL OR NEW.upload <> OLD.upload OR NEW.org <> OLD.org OR NEW.sealed_size <> OLD.sealed_size
 BEGIN SELECT RAISE(ABORT, 'an object is removed once, and nothing else of it changes'); END;
+
+-- What each organisation has in the vault: each upload asks for it, so it is not summed up anew each time.
+CREATE TABLE stored (
+    org   TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL CHECK (bytes >= 0)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER objects_come AFTER INSERT ON objects WHEN NEW.removed IS NULL
+BEGIN
+    INSERT INTO stored (org, bytes) VALUES (NEW.org, NEW.sealed_size)
+    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER objects_go AFTER UPDATE OF removed ON objects WHEN OLD.removed IS NULL AND NEW.removed IS NOT NULL
+BEGIN UPDATE stored SET bytes = bytes - OLD.sealed_size WHERE org = OLD.org; END;
 
 -- The newest accepted upload of each name in a place: what a provider's directory lists. BINARY order is byte order.
 CREATE TABLE names (
@@ -81,7 +95,8 @@ CREATE TABLE deliveries (
     CHECK (lease IS NULL OR holder IS NOT NULL)
 ) STRICT;
 -- Partial, so that what was loaded long ago costs the queue nothing.
-CREATE INDEX deliveries_ready ON deliveries (number, available) WHERE state = 'ready';
+-- With what a claim asks for: passing over other organisations' entries reads no row.
+CREATE INDEX deliveries_ready ON deliveries (number, available, org, dataset) WHERE state = 'ready';
 CREATE INDEX deliveries_waiting ON deliveries (available) WHERE state = 'ready';
 CREATE INDEX deliveries_leased ON deliveries (lease_expires) WHERE state = 'leased';
 CREATE INDEX deliveries_open ON deliveries (id) WHERE state IN ('ready', 'leased');

@@ -178,9 +178,9 @@ pub(super) fn receipts(
 }
 
 pub(super) fn stored_bytes(connection: &Connection, org: &OrgId) -> Result<u64> {
-    let mut statement = connection
-        .prepare_cached("SELECT coalesce(sum(sealed_size), 0) FROM objects WHERE org = ? AND removed IS NULL")?;
-    Ok(statement.query_row([org.as_str()], |row| row.get::<_, Count>(0))?.0)
+    let mut statement = connection.prepare_cached("SELECT bytes FROM stored WHERE org = ?")?;
+    let bytes = statement.query_row([org.as_str()], |row| row.get::<_, Count>("bytes")).optional()?;
+    Ok(bytes.map_or(0, |bytes| bytes.0))
 }
 
 pub(super) fn expected_objects(connection: &Connection) -> Result<BTreeSet<UploadId>> {

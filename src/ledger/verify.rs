@@ -87,6 +87,13 @@ const CHECKS: &[(&str, &str)] = &[
          GROUP BY o.upload HAVING count(e.sequence) <> (o.removed IS NOT NULL)",
     ),
     (
+        "what an organisation stores is the sum of its objects",
+        "SELECT 'organisation ' || org FROM
+             (SELECT org, sealed_size AS bytes FROM objects WHERE removed IS NULL
+              UNION ALL SELECT org, -bytes FROM stored)
+         GROUP BY org HAVING sum(bytes) <> 0",
+    ),
+    (
         "every listed name is that of its newest accepted upload",
         "SELECT 'upload ' || newest.id FROM
              (SELECT id, org, place, name, max(number) FROM uploads WHERE verdict = 'accepted' GROUP BY org, place, name)
@@ -197,6 +204,7 @@ mod tests {
                 "UPDATE deliveries SET state = 'loaded', loaded = 1, lease_expires = NULL WHERE number = 2",
                 "every delivery was acknowledged once if loaded, and never otherwise",
             ),
+            ("UPDATE stored SET bytes = bytes + 1", "what an organisation stores is the sum of its objects"),
             ("UPDATE deliveries SET attempt = 7 WHERE number = 2", "every attempt is in the log"),
             ("UPDATE objects SET removed = NULL", "every removal of an object is in the log once"),
             (

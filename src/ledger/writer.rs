@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{LedgerError, Result, events, fault};
-use crate::audit::Event;
+use crate::audit::{Event, Kind};
 
 /// Most verbs in one transaction.
 const GROUP: usize = 256;
@@ -24,6 +24,9 @@ const GROUP: usize = 256;
 /// The recorders' queue. A group takes all of it, so that an event recorded before a verb was asked for is also stored
 /// before it.
 pub(super) const EVENTS: usize = 1024;
+
+/// How long the beginning of an upload waits for a commit to share: mostly that of its own end.
+const COMPANY: Duration = Duration::from_millis(25);
 
 /// How often the commits of other processes are looked for.
 const POLL: Duration = Duration::from_millis(500);
@@ -172,9 +175,30 @@ impl Running {
                 }
             }
             self.fill_up(stuck);
+            if !stuck {
+                self.wait_for_company().await;
+            }
             closers = self.commit_waiting();
         }
         self.end(closers).await;
+    }
+
+    /// While nothing but beginnings of uploads is to be stored, waits a moment for more. One that a crash takes away began
+    /// nothing that is kept; everything else is stored at once.
+    async fn wait_for_company(&mut self) {
+        let deadline = Instant::now() + COMPANY;
+        let alone = |event: &Event| event.kind == Kind::UploadBegun;
+        while self.waiting.is_empty() && self.pending.len() < EVENTS && self.pending.iter().all(alone) {
+            let taken = tokio::select! {
+                taken = self.writer.messages.recv_many(&mut self.waiting, GROUP) => taken,
+                taken = self.writer.events.recv_many(&mut self.pending, EVENTS) => taken,
+                () = tokio::time::sleep_until(deadline) => return,
+            };
+            if taken == 0 {
+                return;
+            }
+        }
+        self.fill_up(false);
     }
 
     /// A number that changes with each commit of another connection, and with none of this one

@@ -4,9 +4,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 
 use super::disk::Part;
@@ -29,14 +30,12 @@ pub fn hand_over(
     let manifest = &claimed.manifest;
     let name = file_name(manifest);
     let target = folder.join(manifest.delivery.to_string());
-    if is_there(&target, &name, manifest)? {
-        return Ok(target);
-    }
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
     let partial = folder.join(format!("{}.partial", manifest.delivery));
-    match std::fs::remove_dir_all(&partial) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(at(&partial)(e)),
-        _ => {}
+    let _held = hold(&partial)?;
+    if is_there(&target, &name, manifest)? {
+        let _ = std::fs::remove_dir(&partial);
+        return Ok(target);
     }
     let written = write(&partial, &name, keys, part, claimed, cancel);
     if written.is_err() {
@@ -47,6 +46,33 @@ pub fn hand_over(
     std::fs::rename(&partial, &target).map_err(at(&target))?;
     sync(folder)?;
     Ok(target)
+}
+
+/// Makes `partial`, empty and locked until the result is dropped: a loader whose lease ran out may still be at work on the
+/// same delivery, with a work folder of its own.
+fn hold(partial: &Path) -> Result<File, OpenError> {
+    // Between making and lock the former holder may move or remove it: then what we hold is no longer it.
+    for _ in 0..3 {
+        match DirBuilder::new().mode(0o700).create(partial) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(at(partial)(e)),
+            _ => {}
+        }
+        let Ok(held) = File::open(partial) else { continue };
+        if flock(&held, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Err(at(partial)(std::io::Error::other("another loader is still writing this delivery")));
+        }
+        let there = std::fs::metadata(partial).ok().map(|there| there.ino());
+        if there != Some(held.metadata().map_err(at(partial))?.ino()) {
+            continue;
+        }
+        // What a killed loader left.
+        for entry in std::fs::read_dir(partial).map_err(at(partial))? {
+            let left = entry.map_err(at(partial))?.path();
+            std::fs::remove_file(&left).map_err(at(&left))?;
+        }
+        return Ok(held);
+    }
+    Err(at(partial)(std::io::Error::other("it keeps vanishing")))
 }
 
 /// The file's name in the delivery's folder. A file called like the manifest steps aside.
@@ -76,7 +102,6 @@ fn write(
     claimed: &Claimed,
     cancel: &CancellationToken,
 ) -> Result<(), OpenError> {
-    DirBuilder::new().mode(0o700).create(partial).map_err(at(partial))?;
     let file = partial.join(name);
     let mut out = BufWriter::with_capacity(4 * PIECE, create(&file)?);
     keys.stream(part, &claimed.manifest, cancel, |piece| out.write_all(piece)).map_err(|error| match error {
@@ -153,6 +178,20 @@ mod tests {
         let target = over(&f).unwrap();
         assert_eq!(std::fs::read(target.join("a.csv")).unwrap(), b"one,two\n");
         assert!(!partial.exists());
+    }
+
+    #[test]
+    fn two_loaders_do_not_write_one_delivery_over_each_other() {
+        let f = fixture("a.csv", b"one,two\n");
+        let folder = f.folder.path().join("in/box");
+        std::fs::create_dir_all(&folder).unwrap();
+        let partial = folder.join(format!("{}.partial", f.claimed.manifest.delivery));
+        let other = hold(&partial).unwrap();
+        std::fs::write(partial.join("a.csv"), b"one,").unwrap();
+        assert!(over(&f).unwrap_err().to_string().contains("another loader"));
+        assert_eq!(std::fs::read(partial.join("a.csv")).unwrap(), b"one,", "the other's work is left alone");
+        drop(other);
+        over(&f).unwrap();
     }
 
     #[test]

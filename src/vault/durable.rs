@@ -12,7 +12,13 @@ pub(super) fn context(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
 
 /// Makes sure of a directory with mode 0700, and of its name in its parent. One that others could read is closed to them.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_unsynced(path)?;
+    // Also when it was there: whoever made it may have been killed before this.
+    sync_directory(parent(path))
+}
+
+/// The same, but its name may not survive a power cut until the caller synced its parent.
+pub(super) fn make_unsynced(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
@@ -22,14 +28,17 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
                 fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(context(path))?;
             }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !parent.exists() => {
-            make_directory(parent)?;
-            return make_directory(path);
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !parent(path).exists() => {
+            make_directory(parent(path))?;
+            return make_unsynced(path);
         }
         Err(error) => return Err(context(path)(error)),
     }
-    // Also when it was there: whoever made it may have been killed before this.
-    sync_directory(parent)
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// fsync of a directory: its entries are on the disk when this returns.

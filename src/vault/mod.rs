@@ -6,16 +6,15 @@
 //!
 //! # What happens on the disk, in order
 //! ```text
-//! open      mkdir(state, state/vault, state/spool; 0700), fsync of each parent;  fsync(state/vault)
+//! open      mkdir(state, state/vault, state/spool; 0700), fsync of each parent
+//!           mkdir(vault/00 .. vault/ff, 0700), fsync(vault)
 //! create    open(spool/ID.age, O_CREAT|O_EXCL|O_WRONLY, 0600)
 //! write     write(256 KiB) ...;  every 16 MiB fdatasync(a second descriptor) in a thread, one at a time;
 //!           with 64 MiB not yet on the disk the writer waits for it
 //! keep      wait for that thread
 //!           fdatasync(spool/ID.age)               the data, and the size it needs
-//!           mkdir(vault/XX, 0700), fsync(vault)   only for the first object in XX
 //!           rename(spool/ID.age, vault/XX/ID.age)
-//!           fsync(vault/XX)                       the name
-//!           fsync(spool)                          the old name's end
+//!           fsync(vault/XX)                       the name; should the old one come back, start-up clears the spool
 //! remove    unlink(vault/XX/ID.age), fsync(vault/XX)
 //! drop      unlink(spool/ID.age)                  not synced: start-up clears the spool
 //! ```
@@ -31,17 +30,16 @@ mod durable;
 mod object;
 mod spool;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub use object::Object;
 pub use spool::Spool;
 
 use crate::types::UploadId;
-use durable::{context, make_directory, sync_directory};
+use durable::{context, make_directory, make_unsynced, sync_directory};
 
 const SUFFIX: &str = ".age";
 
@@ -53,9 +51,6 @@ pub struct Vault(Arc<Inner>);
 struct Inner {
     vault: PathBuf,
     spool: PathBuf,
-    /// Shards whose directory is known to be durable; held while one is being made, so that nobody puts an object into
-    /// a directory that a power cut could take away.
-    shards: Mutex<BTreeSet<String>>,
 }
 
 impl Vault {
@@ -78,12 +73,12 @@ impl Vault {
                 ),
             ));
         }
-        let mut shards = BTreeSet::new();
-        for entry in fs::read_dir(&vault).map_err(context(&vault))? {
-            shards.extend(entry.map_err(context(&vault))?.file_name().into_string().ok().filter(|name| is_shard(name)));
+        // All at once: nobody can put an object into a directory that a power cut could take away.
+        for shard in 0..=u8::MAX {
+            make_unsynced(&vault.join(format!("{shard:02x}")))?;
         }
         sync_directory(&vault)?;
-        Ok(Self(Arc::new(Inner { vault, spool, shards: Mutex::new(shards) })))
+        Ok(Self(Arc::new(Inner { vault, spool })))
     }
 
     /// Begins an object. Blocking.
@@ -175,27 +170,12 @@ impl Vault {
     }
 
     fn shard_path(&self, upload: UploadId) -> PathBuf {
-        self.0.vault.join(shard(upload))
+        self.0.vault.join(format!("{:02x}", upload.as_bytes()[15]))
     }
 
     fn object_path(&self, upload: UploadId) -> PathBuf {
         self.shard_path(upload).join(format!("{upload}{SUFFIX}"))
     }
-
-    /// The directory of an object, made durable if it is new.
-    fn shard(&self, upload: UploadId) -> io::Result<PathBuf> {
-        let (name, path) = (shard(upload), self.shard_path(upload));
-        let mut shards = self.0.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        if !shards.contains(&name) {
-            make_directory(&path)?;
-            shards.insert(name);
-        }
-        Ok(path)
-    }
-}
-
-fn shard(upload: UploadId) -> String {
-    format!("{:02x}", upload.as_bytes()[15])
 }
 
 fn is_shard(name: &str) -> bool {
@@ -307,6 +287,7 @@ mod tests {
         let upload = id(1);
         let mut spool = vault.create(upload).unwrap();
         spool.write(b"x").unwrap();
+        fs::remove_dir(vault.shard_path(upload)).unwrap();
         fs::write(vault.shard_path(upload), b"in the way").unwrap();
         let error = spool.keep().unwrap_err();
         assert!(error.to_string().contains("vault"), "{error}");

@@ -79,11 +79,10 @@ impl Spool {
     /// The disk's; then neither the spool's file nor the object is there any more.
     pub fn keep(mut self) -> io::Result<u64> {
         self.sync()?;
-        let shard = self.vault.shard(self.upload)?;
         let object = self.vault.object_path(self.upload);
         fs::rename(&self.path, &object).map_err(context(&object))?;
         self.kept = true;
-        if let Err(error) = sync_directory(&shard).and_then(|()| sync_directory(&self.vault.0.spool)) {
+        if let Err(error) = sync_directory(&self.vault.shard_path(self.upload)) {
             // Its name may not survive a power cut: it is not kept, and must not be found by a recovery either.
             if let Err(error) = self.vault.remove(self.upload) {
                 tracing::error!(upload.id = %self.upload, %error, "an object that was not kept could not be removed");

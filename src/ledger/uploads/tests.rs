@@ -189,6 +189,28 @@ async fn an_object_leaves_once_with_its_event_and_counts_no_more() {
 }
 
 #[tokio::test]
+async fn beginnings_without_an_end_are_found_however_many_came_after_them() {
+    let desk = Desk::new();
+    let about = |kind: Kind, second: i64| {
+        Event::new(at(second), kind, Actor::gateway()).upload(UploadId::new(at(second))).with("name", "x")
+    };
+    let recorder = desk.ledger.recorder();
+    // Before the latest start: told by the recovery then.
+    recorder.record(about(Kind::UploadBegun, 1)).await;
+    recorder.record(Event::new(at(2), Kind::DaemonStarted, Actor::gateway())).await;
+    let lost = about(Kind::UploadBegun, 3);
+    recorder.record(lost.clone()).await;
+    for second in 10..10_100 {
+        let begun = about(Kind::UploadBegun, second);
+        let end = Event { kind: Kind::UploadAborted, ..begun.clone() };
+        recorder.record(begun).await;
+        recorder.record(end).await;
+    }
+    desk.ledger.record(about(Kind::RecoveryRemoved, 3)).await.unwrap();
+    assert_eq!(desk.ledger.unfinished().await.unwrap(), [lost]);
+}
+
+#[tokio::test]
 async fn operators_see_the_newest_in_the_order_of_recording_as_they_filter() {
     let desk = Desk::new();
     for i in 0..5 {

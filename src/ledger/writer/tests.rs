@@ -50,6 +50,26 @@ async fn verbs_that_wait_share_one_commit() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_an_upload_shares_the_commit_of_its_end() {
+    let desk = Desk::new();
+    let mut shared = 0;
+    for i in 0..20 {
+        let before = desk.ledger.commits();
+        desk.ledger.recorder().record(event(Kind::UploadBegun)).await;
+        // What an upload takes. On a loaded machine it may take longer than company is waited for.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        desk.accept(&format!("{i}.csv"), at(i)).await;
+        shared += u32::from(desk.ledger.commits() - before == 1);
+    }
+    assert!(shared > 10, "{shared} of 20");
+    // Alone it is stored all the same, and everything else at once.
+    desk.ledger.recorder().record(event(Kind::UploadBegun)).await;
+    while desk.kinds().await.len() < 41 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_error_undoes_its_own_verb_alone() {
     let desk = Desk::new();
     let twin = ended("harbour", "a.csv", at(1));
