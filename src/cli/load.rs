@@ -341,4 +341,11 @@ mod tests {
         assert!(parse(&format!("{base} ssh://a@h --jobs 0")).is_err());
         assert!(parse(&format!("{base} ssh://a@h --org Harbour")).is_err());
     }
+
+    #[test]
+    fn the_guide_shows_the_examples_as_they_are() {
+        let guide = include_str!("../../docs/LOADERS.md");
+        assert!(guide.contains(include_str!("../../docs/examples/load.sh")));
+        assert!(guide.contains(include_str!("../../docs/examples/load.py")));
+    }
 }

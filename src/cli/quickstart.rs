@@ -158,7 +158,7 @@ fn advice(folder: &Folder, address: SocketAddr) -> anyhow::Result<String> {
     Ok(format!(
         "A gateway listens on {address}. Its files are in {}; QUICKSTART.txt there says which is whose.\n\n\
          In another terminal, as the provider:\n\n  {sftp}\n\n\
-         and there:\n\n  put {} /{}/\n  ls -l /receipts\n  get /receipts/*.txt\n\n\
+         and there:\n\n  put \"{}\" /{}/\n  ls -l /receipts\n  get /receipts/*.txt\n\n\
          As the data team, load it back:\n\n  {load}\n\n\
          Ctrl-C ends the gateway.\n",
         folder.root().display(),

@@ -117,6 +117,8 @@ pub async fn run(
     let _ = ready.send(addresses);
 
     let failed = tokio::select! {
+        // First: listeners end because of `stop`, and that is no failure.
+        biased;
         () = stop.cancelled() => None,
         failed = tasks.first_end() => Some(failed),
     };
@@ -209,7 +211,8 @@ fn told(reload: &Reload, clock: &Clock) -> Event {
                 tracing::error!(reason = %fault.message, file = %fault.file.display(), line = fault.line,
                     column = fault.column, "configuration refused; the one in force stays");
             }
-            let first = diagnostics.first().map(|d| format!("{}:{}:{}: {}", d.file.display(), d.line, d.column, d.message));
+            let first =
+                diagnostics.first().map(|d| format!("{}:{}:{}: {}", d.file.display(), d.line, d.column, d.message));
             event(Kind::ConfigRefused).with("errors", diagnostics.len()).with("first", first.unwrap_or_default())
         }
     }

@@ -57,10 +57,11 @@ enum Failure {
     Interrupted,
 }
 
-/// `asked` is when the claim was sent.
-pub(super) async fn deliver(setting: &Setting, link: &Arc<Link>, claimed: Claimed, asked: Instant) -> Ended {
+/// `claimed_at` is when the claim was answered.
+pub(super) async fn deliver(setting: &Setting, link: &Arc<Link>, claimed: Claimed, claimed_at: Instant) -> Ended {
     let claimed = Arc::new(claimed);
-    let keeper = Keeper::start(Arc::clone(link), Arc::clone(&claimed), setting.lease, asked, setting.clock.clone());
+    let keeper =
+        Keeper::start(Arc::clone(link), Arc::clone(&claimed), setting.lease, claimed_at, setting.clock.clone());
     let cancel = CancellationToken::new();
     let outcome = {
         let work = work(setting, link, &claimed, &cancel);
@@ -83,7 +84,7 @@ pub(super) async fn deliver(setting: &Setting, link: &Arc<Link>, claimed: Claime
             }
         }
     };
-    Ended { claimed, outcome, took: asked.elapsed() }
+    Ended { claimed, outcome, took: claimed_at.elapsed() }
 }
 
 /// Tells the gateway, for as long as the lease lives.

@@ -139,10 +139,10 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// `asked` is when the claim was sent: the lease cannot have begun before.
-    pub fn start(link: Arc<Link>, claimed: Arc<Claimed>, length: Duration, asked: Instant, clock: Clock) -> Self {
+    /// `claimed_at` is when the claim was answered.
+    pub fn start(link: Arc<Link>, claimed: Arc<Claimed>, length: Duration, claimed_at: Instant, clock: Clock) -> Self {
         let lost = CancellationToken::new();
-        let end = asked + confirmed(length, claimed.lease_expires, &clock);
+        let end = claimed_at + confirmed(length, claimed.lease_expires, &clock);
         let (sender, expires) = watch::channel(end);
         let task = tokio::spawn(keep(link, claimed, length, clock, sender, lost.clone()));
         Self { lost, expires, task }

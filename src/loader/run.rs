@@ -103,7 +103,9 @@ async fn worker(
         let error = match claimed {
             Ok(Some(claimed)) => {
                 (connected, failures, backoff) = (true, 0, Backoff::new());
-                let ended = deliver(&setting, &link, claimed, asked).await;
+                // From now, not from when it was asked: a claim may have waited. What the answer took on its way is
+                // little beside the third of a lease after which it is extended.
+                let ended = deliver(&setting, &link, claimed, Instant::now()).await;
                 let count = if ended.outcome == Outcome::Loaded { &counts.loaded } else { &counts.failed };
                 count.fetch_add(1, Ordering::Relaxed);
                 (setting.observer)(Event::Ended(&ended));
