@@ -14,8 +14,9 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, EcdsaCurve, PrivateKey, PublicKey};
 use serde_json::json;
 
-use super::edit::{self, Stop, document, files, keyfile};
-use super::table;
+use super::edit::{document, files, keyfile};
+use super::outcome::Stop;
+use super::output;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -82,7 +83,8 @@ const HOST_KEYS: [(&str, Algorithm); 2] = [
 ];
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    edit::finish(init(args))
+    init(args)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn init(args: &Args) -> anyhow::Result<()> {
@@ -99,15 +101,15 @@ fn init(args: &Args) -> anyhow::Result<()> {
                 json!({ "file": file, "fingerprint": keyfile::fingerprint(key), "known_hosts": known_hosts })
             })
             .collect();
-        return Ok(table::json(&json!({ "configuration": configuration, "host_keys": keys }))?);
+        return Ok(output::json(&json!({ "configuration": configuration, "host_keys": keys }))?);
     }
-    table::line(format!("written: {}\n\nHost keys, for providers and loaders to compare:", configuration.display()))?;
+    output::line(format!("written: {}\n\nHost keys, for providers and loaders to compare:", configuration.display()))?;
     for (_, key) in &keys {
-        table::line(format!("  {:<20} {}", key.algorithm().as_str(), keyfile::fingerprint(key)))?;
+        output::line(format!("  {:<20} {}", key.algorithm().as_str(), keyfile::fingerprint(key)))?;
     }
     let config = if args.service { String::new() } else { format!(" --config {}", configuration.display()) };
     let datasets = configuration.with_file_name("datasets");
-    table::line(format!(
+    output::line(format!(
         "\nNext:
   1. Read {file}, and set the contact.
   2. Describe what may be sent: cp {datasets}/example.toml.sample {datasets}/ims-interventions.toml

@@ -99,7 +99,8 @@ fn pattern(value: &DeValue<'_>) -> Result<regex::Regex, Wrong> {
     compile(text).and_then(|_| compile(&format!("^(?:{text})$"))).map_err(|error| {
         let reason = error.to_string();
         let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        let help = "write a regular expression for the whole name; in double quotes a dot is \\\\., in single quotes \\.";
+        let help =
+            "write a regular expression for the whole name; in double quotes a dot is \\\\., in single quotes \\.";
         Wrong::new(format!("not a pattern: {reason}"), help)
     })
 }
@@ -113,7 +114,11 @@ fn check_schema(source: &Source, findings: &Findings) {
             let at = source.offset(error.line(), error.column());
             let reason = error.to_string();
             let reason = reason.split(" at line ").next().unwrap_or_default();
-            return fault(at..at + 1, format!("not JSON: {reason}"), "a schema is a JSON object with a \"fields\" array");
+            return fault(
+                at..at + 1,
+                format!("not JSON: {reason}"),
+                "a schema is a JSON object with a \"fields\" array",
+            );
         }
     };
     let Some(fields) = schema.get("fields").and_then(serde_json::Value::as_array) else {
@@ -130,7 +135,11 @@ fn check_schema(source: &Source, findings: &Findings) {
     for (index, field) in fields.iter().enumerate() {
         let Some(name) = field.get("name").and_then(serde_json::Value::as_str).filter(|name| !name.is_empty()) else {
             let message = format!("field {} of the schema has no name", index + 1);
-            findings.error(Diagnostic::of_file(&source.path, message, "give each field a \"name\", the column's heading"));
+            findings.error(Diagnostic::of_file(
+                &source.path,
+                message,
+                "give each field a \"name\", the column's heading",
+            ));
             continue;
         };
         let times = seen.entry(name).or_default();

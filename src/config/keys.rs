@@ -110,7 +110,11 @@ fn line(text: &str) -> Result<(AuthorizedKey, Range<usize>, Options), Vec<Fault>
                 kind = word(text, end);
             }
             Err(quote) => {
-                return Err(vec![fault(quote..text.len(), "the quotes are not closed", "close them: option=\"value\"")]);
+                return Err(vec![fault(
+                    quote..text.len(),
+                    "the quotes are not closed",
+                    "close them: option=\"value\"",
+                )]);
             }
         }
     }
@@ -195,10 +199,18 @@ fn key(text: &str, kind: Range<usize>, blob: Range<usize>) -> Result<PublicKey, 
         let bits = |number: &[u8]| number.len() * 8 - number.first().map_or(0, |byte| byte.leading_zeros() as usize);
         let size = rsa.n().as_positive_bytes().map_or(0, bits);
         if size < *RSA_BITS.start() {
-            return Err(fault(blob, format!("an RSA key of {size} bits is too weak"), "use 3072 bits or more, or ed25519"));
+            return Err(fault(
+                blob,
+                format!("an RSA key of {size} bits is too weak"),
+                "use 3072 bits or more, or ed25519",
+            ));
         }
         if size > *RSA_BITS.end() {
-            return Err(fault(blob, format!("an RSA key of {size} bits is too large"), "use 16384 bits or less, or ed25519"));
+            return Err(fault(
+                blob,
+                format!("an RSA key of {size} bits is too large"),
+                "use 16384 bits or less, or ed25519",
+            ));
         }
         // With an exponent of 1 every signature would be right.
         let exponent = rsa.e().as_positive_bytes().unwrap_or_default();
@@ -227,7 +239,9 @@ pub(super) fn owner<'a>(
                 return Some(found);
             }
             let help = match elsewhere(&named.value) {
-                Some(org) => format!("it is an account of {org}: the key belongs into that organisation's authorized_keys"),
+                Some(org) => {
+                    format!("it is an account of {org}: the key belongs into that organisation's authorized_keys")
+                }
                 None => nearest(&named.value, names()),
             };
             (named.span.clone(), format!("this organisation has no account {:?}", named.value), help)

@@ -216,7 +216,11 @@ fn all_or<T: Ord>(
     };
     let written = section.items(key);
     if written == 0 {
-        section.error(Some(items.span), format!("{key} is empty: this loader could take nothing"), format!("write {example}"));
+        section.error(
+            Some(items.span),
+            format!("{key} is empty: this loader could take nothing"),
+            format!("write {example}"),
+        );
         return Some(BTreeSet::new());
     }
     let star = items.value.iter().find(|item| item.value.is_none()).map(|item| item.span.clone());

@@ -118,7 +118,11 @@ impl State {
     }
 
     /// Reads the files; whether another configuration is in force now.
-    async fn look<F: Future<Output = ()> + Send>(&mut self, asked: bool, report: &(impl Fn(Reload) -> F + Sync)) -> bool {
+    async fn look<F: Future<Output = ()> + Send>(
+        &mut self,
+        asked: bool,
+        report: &(impl Fn(Reload) -> F + Sync),
+    ) -> bool {
         let running = self.running();
         let file = running.file.clone();
         let read = tokio::task::spawn_blocking(move || load_with_warnings(&file)).await.unwrap_or_else(|failed| {

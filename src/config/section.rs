@@ -152,12 +152,7 @@ impl<'a> Section<'a> {
     }
 
     /// As [`Section::optional`], with a default.
-    pub fn or<T>(
-        &mut self,
-        key: &'static str,
-        default: T,
-        parse: impl FnOnce(&DeValue<'a>) -> Result<T, Wrong>,
-    ) -> T {
+    pub fn or<T>(&mut self, key: &'static str, default: T, parse: impl FnOnce(&DeValue<'a>) -> Result<T, Wrong>) -> T {
         self.optional(key, parse).map_or(default, |at| at.value)
     }
 

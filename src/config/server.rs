@@ -77,11 +77,8 @@ fn server(mut section: Section<'_>, base: &Path) -> Server {
             section.error(Some(key.span.clone()), "the same host key twice", "keep one of the two");
         }
     }
-    let algorithms = [
-        ("strict", AlgorithmSet::Strict),
-        ("standard", AlgorithmSet::Standard),
-        ("legacy", AlgorithmSet::Legacy),
-    ];
+    let algorithms =
+        [("strict", AlgorithmSet::Strict), ("standard", AlgorithmSet::Standard), ("legacy", AlgorithmSet::Legacy)];
     let server = Server {
         name: name.map(|at| at.value).unwrap_or_default(),
         contact: contact.map(|at| at.value).unwrap_or_default(),
@@ -190,7 +187,11 @@ fn limits(mut section: Section<'_>) -> Limits {
         let at = section.optional(key, whole(1..=1_000_000));
         if let Some(at) = at.as_ref().filter(|at| at.value > connections) {
             let message = format!("{key} is larger than connections ({connections}), which applies first");
-            section.warning(Some(at.span.clone()), message, format!("write {key} = {connections}, or raise connections"));
+            section.warning(
+                Some(at.span.clone()),
+                message,
+                format!("write {key} = {connections}, or raise connections"),
+            );
         }
         at.map_or(default, |at| at.value)
     };

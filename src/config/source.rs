@@ -124,7 +124,10 @@ fn read(path: &Path) -> Result<Option<(Vec<u8>, u32)>, Fault> {
     let file = std::fs::File::open(path).map_err(cannot)?;
     file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > FILE_MAX {
-        return Err(("is larger than 8 MiB".into(), "a file of the configuration is small: is this the right one?".into()));
+        return Err((
+            "is larger than 8 MiB".into(),
+            "a file of the configuration is small: is this the right one?".into(),
+        ));
     }
     Ok(Some((bytes, found.permissions().mode())))
 }

@@ -33,7 +33,8 @@ const SIZES: [(&str, u64); 13] = [
 /// # Errors
 /// Says how durations are written.
 pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
-    let wrong = || Invalid(format!("{text:?} is not a duration: write one such as \"90s\", \"15m\", \"1h30m\" or \"30d\""));
+    let wrong =
+        || Invalid(format!("{text:?} is not a duration: write one such as \"90s\", \"15m\", \"1h30m\" or \"30d\""));
     let mut rest = text.trim();
     let mut total: u64 = 0;
     let mut below = usize::MAX;
@@ -104,7 +105,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_written() {
-        for (text, seconds) in [("90s", 90), ("15m", 900), ("24h", 86_400), ("30d", 2_592_000), ("1h30m", 5400), ("0s", 0)] {
+        for (text, seconds) in
+            [("90s", 90), ("15m", 900), ("24h", 86_400), ("30d", 2_592_000), ("1h30m", 5400), ("0s", 0)]
+        {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse_duration("1s250ms"), Ok(Duration::from_millis(1250)));
@@ -112,14 +115,34 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_is_refused() {
-        for text in ["", "15", "m", "-5m", "1.5h", "30m1h", "5m5m", "5 m", "5M", "99999999999999999999s", "300000000000000w", "5é"] {
+        for text in [
+            "",
+            "15",
+            "m",
+            "-5m",
+            "1.5h",
+            "30m1h",
+            "5m5m",
+            "5 m",
+            "5M",
+            "99999999999999999999s",
+            "300000000000000w",
+            "5é",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn sizes_are_read_as_written() {
-        let cases = [("64KiB", 65_536), ("2GB", 2_000_000_000), ("20GiB", 20 << 30), ("0", 0), ("512", 512), ("1 MiB", 1 << 20)];
+        let cases = [
+            ("64KiB", 65_536),
+            ("2GB", 2_000_000_000),
+            ("20GiB", 20 << 30),
+            ("0", 0),
+            ("512", 512),
+            ("1 MiB", 1 << 20),
+        ];
         for (text, bytes) in cases {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
@@ -135,7 +158,8 @@ mod tests {
             assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
         }
         assert_eq!(format_duration(Duration::from_secs(5400)), "1h30m");
-        for (bytes, text) in [(0, "0B"), (20 << 30, "20GiB"), (2_000_000_000, "2GB"), (1500, "1500B"), (1001, "1001B")] {
+        for (bytes, text) in [(0, "0B"), (20 << 30, "20GiB"), (2_000_000_000, "2GB"), (1500, "1500B"), (1001, "1001B")]
+        {
             assert_eq!(format_size(bytes), text);
             assert_eq!(parse_size(text), Ok(bytes));
         }

@@ -30,7 +30,9 @@ pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Wrong> {
     match value {
         DeValue::Boolean(value) => Ok(*value),
-        other => Err(Wrong::new(format!("is {}, not true or false", kind(other)), "write true or false, without quotes")),
+        other => {
+            Err(Wrong::new(format!("is {}, not true or false", kind(other)), "write true or false, without quotes"))
+        }
     }
 }
 
@@ -74,7 +76,8 @@ where
         let DeValue::Integer(number) = value else {
             return Err(Wrong::new(format!("is {}, not a whole number", kind(value)), help));
         };
-        let read = i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|number| T::try_from(number).ok());
+        let read =
+            i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|number| T::try_from(number).ok());
         match read {
             Some(number) if bounds.contains(&number) => Ok(number),
             _ => Err(Wrong::new(format!("{number} is out of bounds"), help)),
@@ -121,9 +124,10 @@ pub(super) fn choice<T: Copy>(choices: &[(&'static str, T)]) -> impl Fn(&DeValue
         let word = text(value)?;
         match choices.iter().find(|(name, _)| *name == word) {
             Some((_, meaning)) => Ok(*meaning),
-            None => {
-                Err(Wrong::new(format!("{word:?} is not known here"), nearest(word, choices.iter().map(|(name, _)| *name))))
-            }
+            None => Err(Wrong::new(
+                format!("{word:?} is not known here"),
+                nearest(word, choices.iter().map(|(name, _)| *name)),
+            )),
         }
     }
 }
@@ -134,7 +138,8 @@ pub(super) fn network(value: &DeValue<'_>) -> Result<Network, Wrong> {
 
 /// Parses `192.0.2.0/24`, `2001:db8::/32` or a single address. An IPv4-mapped IPv6 network becomes the IPv4 one.
 pub(super) fn parse_network(text: &str) -> Result<Network, Wrong> {
-    let help = "write an address range such as \"192.0.2.0/24\" or \"2001:db8::/32\", or one address; names are not looked up";
+    let help =
+        "write an address range such as \"192.0.2.0/24\" or \"2001:db8::/32\", or one address; names are not looked up";
     let wrong = || Wrong::new(format!("{text:?} is not a network"), help);
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) if prefix.len() <= 3 && prefix.bytes().all(|b| b.is_ascii_digit()) => {
@@ -155,16 +160,17 @@ pub(super) fn parse_network(text: &str) -> Result<Network, Wrong> {
     let base = masked(address, prefix);
     if base != address {
         let message = format!("{text:?} has bits set beyond its prefix");
-        return Err(Wrong::new(message, format!("write \"{base}/{prefix}\" for the network, or \"{address}\" for the one address")));
+        return Err(Wrong::new(
+            message,
+            format!("write \"{base}/{prefix}\" for the network, or \"{address}\" for the one address"),
+        ));
     }
     Ok(Network { address, prefix })
 }
 
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
-        IpAddr::V4(a) => {
-            IpAddr::V4((u32::from(a) & u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)).into())
-        }
+        IpAddr::V4(a) => IpAddr::V4((u32::from(a) & u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)).into()),
         IpAddr::V6(a) => {
             IpAddr::V6((u128::from(a) & u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)).into())
         }
@@ -193,7 +199,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_network_is_refused() {
-        for text in ["", "host.example", "192.0.2.0/33", "192.0.2.0/", "192.0.2.0/+8", "::ffff:192.0.2.0/24", "::1/129", "!::1"] {
+        for text in
+            ["", "host.example", "192.0.2.0/33", "192.0.2.0/", "192.0.2.0/+8", "::ffff:192.0.2.0/24", "::1/129", "!::1"]
+        {
             assert!(parse_network(text).is_err(), "{text}");
         }
         assert!(parse_network("192.0.2.5/24").unwrap_err().help.contains("192.0.2.0/24"));

@@ -197,7 +197,9 @@ impl Places {
         for (directory, name) in &self.directories {
             match name {
                 Some(name) => stamp(directory.join(name)),
-                None => std::fs::read_dir(directory).into_iter().flatten().flatten().for_each(|entry| stamp(entry.path())),
+                None => {
+                    std::fs::read_dir(directory).into_iter().flatten().flatten().for_each(|entry| stamp(entry.path()))
+                }
             }
         }
         stamps.sort();
