@@ -39,17 +39,27 @@ enum AccountCommand {
     },
     /// Show one account
     Show {
+        /// Its name
         account: AccountName,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Shut an account out; its sessions end within a second, its keys stay
-    Disable { account: AccountName },
+    Disable {
+        /// Its name
+        account: AccountName,
+    },
     /// Let a disabled account in again
-    Enable { account: AccountName },
+    Enable {
+        /// Its name
+        account: AccountName,
+    },
     /// Remove an account and its keys
-    Remove { account: AccountName },
+    Remove {
+        /// Its name
+        account: AccountName,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -107,25 +107,31 @@ fn init(args: &Args) -> anyhow::Result<()> {
     for (_, key) in &keys {
         output::line(format!("  {:<20} {}", key.algorithm().as_str(), keyfile::fingerprint(key)))?;
     }
-    let config = if args.service { String::new() } else { format!(" --config {}", configuration.display()) };
+    let absolute = std::path::absolute(&configuration).unwrap_or_else(|_| configuration.clone());
+    let export = match args.service {
+        true => String::new(),
+        false => format!("     export NIGHTSAFE_CONFIG={}   (or --config with each command)\n", absolute.display()),
+    };
     let datasets = configuration.with_file_name("datasets");
     output::line(format!(
         "\nNext:
   1. Read {file}, and set the contact.
-  2. Describe what may be sent: cp {datasets}/example.toml.sample {datasets}/ims-interventions.toml
-  3. On the data team's machine, not here: age-keygen -o nightsafe.key   (it prints the recipient, age1...)
-  4. nightsafe org add harbour --name \"Harbour Street Services\" --dataset ims-interventions --recipient age1...{config}
-  5. nightsafe account add harbour-nightly --org harbour{config}
-  6. nightsafe key add --account harbour-nightly harbour.pub{config}
-  7. nightsafe check{config}
-  8. {serve}",
+{export}  2. Describe what may be sent: cp {datasets}/example.toml.sample {datasets}/ims-interventions.toml
+  3. On the data team's machine, not here: age-keygen -o identity.txt   (it prints the recipient, age1...)
+  4. Who sends:
+     nightsafe org add harbour --name \"Harbour Street Services\" --dataset ims-interventions --recipient age1...
+     nightsafe account add harbour-nightly --org harbour
+     nightsafe key add --account harbour-nightly harbour.pub
+  5. Who loads:
+     nightsafe org add datateam --name \"Data team\"
+     nightsafe account add datateam-loader --org datateam --role loader --take-org '*'
+     nightsafe key add --account datateam-loader loader.pub
+  6. nightsafe check
+  7. {serve}",
         file = configuration.display(),
         datasets = datasets.display(),
-        serve = if args.service {
-            "systemctl enable --now nightsafe.socket nightsafe.service".to_owned()
-        } else {
-            format!("nightsafe serve{config}")
-        },
+        serve =
+            if args.service { "systemctl enable --now nightsafe.socket nightsafe.service" } else { "nightsafe serve" },
     ))?;
     Ok(())
 }

@@ -56,11 +56,20 @@ enum KeyCommand {
         json: bool,
     },
     /// Comment a key out; sessions that it opened end within a second
-    Disable { fingerprint: String },
+    Disable {
+        /// SHA256:..., as `nightsafe key list` shows it
+        fingerprint: String,
+    },
     /// Bring a disabled key back
-    Enable { fingerprint: String },
+    Enable {
+        /// SHA256:..., as `nightsafe key list` shows it
+        fingerprint: String,
+    },
     /// Remove a key
-    Remove { fingerprint: String },
+    Remove {
+        /// SHA256:..., as `nightsafe key list` shows it
+        fingerprint: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -57,7 +57,7 @@ pub struct Args {
     /// Only deliveries of this dataset; may be given more than once
     #[arg(long, value_name = "DATASET")]
     dataset: Vec<DatasetName>,
-    /// How long a delivery is ours without word from us; extended while the work lasts
+    /// How long a delivery stays claimed without a word from here; extended while the work lasts
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = lease)]
     lease: Duration,
     /// The SSH private key to log in with; else an identity that is one, the SSH agent, ~/.ssh/id_*

@@ -39,17 +39,25 @@ enum OrgCommand {
     },
     /// Show one organisation
     Show {
+        /// Its id
         org: OrgId,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Shut an organisation out; its sessions end within a second, its files and keys stay
-    Disable { org: OrgId },
+    Disable {
+        /// Its id
+        org: OrgId,
+    },
     /// Let a disabled organisation in again
-    Enable { org: OrgId },
+    Enable {
+        /// Its id
+        org: OrgId,
+    },
     /// Remove an organisation's configuration and keys
     Remove {
+        /// Its id
         org: OrgId,
         /// Do not ask
         #[arg(long)]

@@ -30,6 +30,7 @@ enum QueueCommand {
     /// Let a dead or waiting delivery be claimed at once, with its attempts forgotten
     #[command(group = clap::ArgGroup::new("which").required(true).args(["delivery", "all_dead"]))]
     Retry {
+        /// Its id, as the listing has it
         delivery: Option<DeliveryId>,
         /// Every delivery in the dead letters
         #[arg(long)]
@@ -40,6 +41,7 @@ enum QueueCommand {
     },
     /// Take a lease away: the delivery may be claimed at once, its holder can no longer acknowledge it
     Release {
+        /// Its id, as the listing has it
         delivery: DeliveryId,
         /// Print JSON
         #[arg(long)]

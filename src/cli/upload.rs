@@ -29,6 +29,7 @@ enum UploadCommand {
     List(List),
     /// Show one upload: its receipt, its delivery and its events
     Show {
+        /// Its id, as the receipt and the listing have it
         upload: UploadId,
         /// Print JSON
         #[arg(long)]

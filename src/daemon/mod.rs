@@ -30,7 +30,7 @@ use tasks::Tasks;
 
 /// The configuration cannot be used; the daemon did not start.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration has {} error(s)", .0.len())]
+#[error("the configuration has {} error{}", .0.len(), if .0.len() == 1 { "" } else { "s" })]
 pub struct InvalidConfig(pub Vec<Diagnostic>);
 
 /// How long a session has to say good-bye once the drain is over.

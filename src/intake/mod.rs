@@ -33,6 +33,7 @@ mod working;
 
 use std::sync::{Arc, Mutex};
 
+pub use admit::directories;
 pub use recovery::{Recovered, recover};
 pub use upload::Upload;
 
