@@ -285,9 +285,7 @@ fn remove(editor: Editor, id: &OrgId, yes: bool) -> anyhow::Result<()> {
     }
     eprintln!("Its uploads, receipts and audit events stay in the ledger, its sealed files in the vault.");
     if waiting > 0 {
-        eprintln!(
-            "{waiting} of its deliveries are not loaded yet; loaders that take it by name must be changed first."
-        );
+        eprintln!("Not loaded yet: {waiting} of its deliveries. Loaders that take it by name must be changed first.");
     }
     if !yes && !agreed()? {
         return Err(Stop::No("nothing was removed".into()).into());

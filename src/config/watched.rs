@@ -168,10 +168,11 @@ impl Places {
                 self.directories.insert((parent.to_owned(), Some(name.to_owned())));
             }
             own = false;
-            if link && let Ok(target) = step.canonicalize() {
-                if let (Some(parent), Some(name)) = (target.parent(), target.file_name()) {
-                    self.directories.insert((parent.to_owned(), Some(name.to_owned())));
-                }
+            if link
+                && let Ok(target) = step.canonicalize()
+                && let (Some(parent), Some(name)) = (target.parent(), target.file_name())
+            {
+                self.directories.insert((parent.to_owned(), Some(name.to_owned())));
             }
         }
     }

@@ -212,7 +212,8 @@ impl Gateway {
     fn write_key(&self, name: &str, key: &PrivateKey) {
         use std::os::unix::fs::OpenOptionsExt;
         let path = self.directory.path().join(name);
-        let mut file = std::fs::OpenOptions::new().create(true).write(true).mode(0o600).open(path).unwrap();
+        let mut file =
+            std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).unwrap();
         io::Write::write_all(&mut file, key.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
     }
 
