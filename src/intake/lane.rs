@@ -20,6 +20,8 @@ const SYNCS: usize = 16;
 /// The session's end. Dropping it does not stop the worker: see [`Lane::abort`].
 pub(super) struct Lane {
     filling: Vec<u8>,
+    /// Bytes taken so far: what must have reached the worker at the end.
+    pushed: u64,
     shared: Arc<Shared>,
 }
 
@@ -55,7 +57,8 @@ enum Engine {
 enum Job {
     Data(Vec<u8>, Option<OwnedSemaphorePermit>),
     Sync(oneshot::Sender<Result<(), Broken>>),
-    Finish(Want, oneshot::Sender<Result<Finished, Broken>>),
+    /// The bytes that there must be by then.
+    Finish(Want, u64, oneshot::Sender<Result<Finished, Broken>>),
 }
 
 fn gone() -> Broken {
@@ -67,7 +70,7 @@ impl Lane {
         let state =
             State { queue: VecDeque::new(), spare: vec![], engine: Engine::Seed(Box::new(seed)), aborted: false };
         let shared = Shared { slots: Arc::new(Semaphore::new(SLOTS)), stop: OnceLock::new(), state: Mutex::new(state) };
-        Self { filling: Vec::new(), shared: Arc::new(shared) }
+        Self { filling: Vec::new(), pushed: 0, shared: Arc::new(shared) }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -85,6 +88,7 @@ impl Lane {
             let (now, rest) = bytes.split_at(bytes.len().min(BUFFER - self.filling.len()));
             self.make_room(now.len());
             self.filling.extend_from_slice(now);
+            self.pushed += now.len() as u64;
             bytes = rest;
             if self.filling.len() == BUFFER {
                 // The semaphore is never closed.
@@ -126,7 +130,7 @@ impl Lane {
         {
             let mut state = self.shared.state();
             state.queue.push_back(Job::Data(std::mem::take(&mut self.filling), None));
-            state.queue.push_back(Job::Finish(want, told));
+            state.queue.push_back(Job::Finish(want, self.pushed, told));
             self.shared.run(state);
         }
         answer.await.unwrap_or_else(|_| match self.shared.stop.get() {
@@ -165,7 +169,7 @@ impl Shared {
         };
         // A runtime that shuts down drops the worker at once, and that takes the lock.
         drop(state);
-        let worker = Worker { shared: self.clone(), engine: Some(engine) };
+        let worker = Worker { shared: self.clone(), engine: Some(engine), left: false };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             drop(runtime.spawn_blocking(move || worker.work()));
         }
@@ -177,6 +181,8 @@ struct Worker {
     shared: Arc<Shared>,
     /// None once it was given back.
     engine: Option<Engine>,
+    /// The engine was given back: from then on it may be another worker's, and so is the queue.
+    left: bool,
 }
 
 impl Worker {
@@ -191,6 +197,7 @@ impl Worker {
                     Some(job) => job,
                     None => {
                         state.engine = self.engine.take().unwrap_or(Engine::Gone);
+                        self.left = true;
                         return;
                     }
                 }
@@ -231,10 +238,14 @@ impl Worker {
                 let _ = told.send(pipeline.sync());
                 Some(pipeline)
             }
-            Job::Finish(want, told) => {
+            Job::Finish(want, pushed, told) => {
+                let finished = match pipeline.size() {
+                    size if size == pushed => pipeline.finish(want),
+                    size => Err(Broken { full: false, detail: format!("{size} of {pushed} bytes reached the worker") }),
+                };
                 // If nobody waits any more (the runtime is being torn down), a draft's spool is dropped here, and an
                 // object that nobody recorded is removed by the next start.
-                let _ = told.send(pipeline.finish(want));
+                let _ = told.send(finished);
                 None
             }
         }
@@ -243,6 +254,10 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        // `Away` would now mean the next worker, whose queue must not be touched.
+        if self.left {
+            return;
+        }
         // Outside the lock: it may remove a file.
         drop(self.engine.take());
         if std::thread::panicking() {

@@ -122,6 +122,11 @@ impl Pipeline {
         }
     }
 
+    /// Bytes that came so far.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Brings all whole chunks to the disk.
     pub(super) fn sync(&mut self) -> Result<(), Broken> {
         let Some(sealing) = &mut self.sealing else { return Ok(()) };

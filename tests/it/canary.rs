@@ -1,0 +1,146 @@
+//! Plaintext never reaches a disk: a canary in the content is looked for in every byte that the daemon could have written.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nightsafe::audit::{Kind, Verdict};
+
+use crate::harness::{Dice, Gateway, Raw, Setup, TempDir, code, files_under, find_bytes, fresh_dir};
+
+/// A text that stands nowhere but in the content of one test.
+struct Canary {
+    text: String,
+    /// Holds the content, which proves that the search finds what is there.
+    dir: TempDir,
+    since: SystemTime,
+}
+
+impl Canary {
+    fn new() -> Self {
+        let mut dice = Dice::new();
+        // Put together at run time: neither the binary nor a core dump of the test has it in one piece on disk.
+        let text: String = (0..24).map(|_| (b'a' + dice.within(0..26) as u8) as char).collect();
+        let dir = fresh_dir("canary");
+        let canary = Self { since: std::fs::metadata(dir.path()).unwrap().modified().unwrap(), text, dir };
+        std::fs::write(canary.file(), canary.content(300_000)).unwrap();
+        canary
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("visits.csv")
+    }
+
+    /// An extract of at least `size` bytes with the canary in each row.
+    fn content(&self, size: usize) -> Vec<u8> {
+        let mut text = String::from("client_id,note\n");
+        for row in 0.. {
+            if text.len() >= size {
+                break;
+            }
+            text.push_str(&format!("C{row:09},{}\n", self.text));
+        }
+        text.into_bytes()
+    }
+
+    /// Searches the gateway's directory, what the daemon has open, and this machine's temporary directories.
+    fn is_nowhere(&self, gateway: &Gateway, when: &str) {
+        let needle = self.text.as_bytes();
+        assert!(find_bytes(&self.file(), needle), "the search does not find what is there");
+        let mut places = files_under(gateway.root());
+        assert!(places.iter().any(|file| file.ends_with("state/ledger.sqlite")), "the ledger was not looked at");
+        if gateway.is_running() {
+            places.extend(open_files(gateway));
+        }
+        for dir in ["/tmp", "/var/tmp", "/dev/shm"] {
+            places.extend(files_under(Path::new(dir)).into_iter().filter(|file| self.is_recent(file)));
+        }
+        for file in places {
+            assert!(!find_bytes(&file, needle), "{when}: plaintext in {}", file.display());
+        }
+    }
+
+    fn is_recent(&self, file: &Path) -> bool {
+        std::fs::metadata(file).and_then(|facts| facts.modified()).is_ok_and(|time| time >= self.since)
+    }
+
+    /// An upload that stands in the middle: begun, some MiB of it taken, not closed.
+    fn half_an_upload(&self, gateway: &Gateway, path: &str) -> (Raw, Vec<u8>) {
+        let mut session = gateway.harbour().session();
+        let handle = session.create(path);
+        session.write(&handle, 0, &self.content(3 << 20)).unwrap();
+        assert!(!files_under(&gateway.path("state/spool")).is_empty(), "nothing is under way");
+        (session, handle)
+    }
+}
+
+/// The daemon's open regular files, the deleted ones too.
+fn open_files(gateway: &Gateway) -> Vec<PathBuf> {
+    let dir = format!("/proc/{}/fd", gateway.pid().as_raw_nonzero());
+    let links = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
+    links.filter(|link| std::fs::metadata(link).is_ok_and(|facts| facts.is_file())).collect()
+}
+
+#[test]
+fn plaintext_is_nowhere_during_and_after_an_upload() {
+    let canary = Canary::new();
+    let mut gateway = Gateway::start(Setup::new());
+    let (mut session, handle) = canary.half_an_upload(&gateway, "/visits.csv");
+    canary.is_nowhere(&gateway, "during");
+    assert_eq!(session.close(&handle).code, code::OK);
+    canary.is_nowhere(&gateway, "after");
+    gateway.harbour().sftp(&format!("put {} /again.csv\n", canary.file().display())).ok();
+    canary.is_nowhere(&gateway, "after a stock client's upload");
+    drop(session);
+    gateway.settle();
+    canary.is_nowhere(&gateway, "after the daemon's end");
+}
+
+#[test]
+fn plaintext_is_nowhere_during_and_after_a_draft_under_a_working_name() {
+    let canary = Canary::new();
+    let gateway = Gateway::start(Setup::new());
+    let (mut session, handle) = canary.half_an_upload(&gateway, "/visits.csv.filepart");
+    assert_eq!(session.close(&handle).code, code::OK);
+    canary.is_nowhere(&gateway, "as a draft");
+    assert_eq!(session.rename("/visits.csv.filepart", "/visits.csv").code, code::OK);
+    canary.is_nowhere(&gateway, "after the rename");
+}
+
+#[test]
+fn plaintext_is_nowhere_after_an_abort() {
+    let canary = Canary::new();
+    let gateway = Gateway::start(Setup::new());
+    let (mut session, _) = canary.half_an_upload(&gateway, "/visits.csv");
+    session.kill();
+    gateway.await_events(Kind::UploadAborted, 1);
+    canary.is_nowhere(&gateway, "after an abort");
+}
+
+#[test]
+fn plaintext_is_nowhere_after_a_rejection() {
+    let canary = Canary::new();
+    let mut gateway = Gateway::prepare(Setup::new());
+    gateway.edit("config/datasets/interventions.toml", "format =", "max_size = \"2MiB\"\nformat =");
+    gateway.launch();
+    let mut session = gateway.harbour().session();
+    let handle = session.create("/visits.csv");
+    // Too large: refused at a WRITE or at CLOSE, as the gateway likes.
+    let written = session.write(&handle, 0, &canary.content(3 << 20));
+    let closed = session.close(&handle);
+    assert!(written.is_err() || closed.code != code::OK);
+    gateway.await_events(Kind::UploadRejected, 1);
+    assert_eq!(gateway.uploads()[0].receipt.verdict, Verdict::Rejected);
+    canary.is_nowhere(&gateway, "after a rejection");
+}
+
+#[test]
+fn plaintext_is_nowhere_after_a_kill() {
+    let canary = Canary::new();
+    let mut gateway = Gateway::start(Setup::new());
+    let (_session, _) = canary.half_an_upload(&gateway, "/visits.csv");
+    gateway.kill();
+    canary.is_nowhere(&gateway, "after a kill");
+    gateway.launch();
+    canary.is_nowhere(&gateway, "after the recovery");
+    gateway.await_events(Kind::RecoveryRemoved, 1);
+}

@@ -1,0 +1,173 @@
+//! Uploads that are not one clean sequence: working names, renames, removals, abandoned drafts, and a daemon that is told to stop.
+
+use std::time::Duration;
+
+use nightsafe::audit::Kind;
+use rustix::process::Signal;
+
+use crate::harness::{
+    Gateway, PATIENCE, Setup, code, csv, digest, eventually, files_under, fresh_dir, keys, kind, open_with_age, string,
+};
+
+#[test]
+fn a_working_name_is_accepted_at_the_rename_and_not_before() {
+    let gateway = Gateway::start(Setup::new());
+    let content = csv(150_000, 1);
+    let dir = fresh_dir("working");
+    let file = dir.path().join("visits.csv");
+    std::fs::write(&file, &content).unwrap();
+    // One session, as WinSCP does it.
+    let batch = format!("put {} visits.csv.filepart\nls -l\nrename visits.csv.filepart visits.csv\n", file.display());
+    let done = gateway.harbour().sftp(&batch).ok();
+    assert!(done.stdout.contains("visits.csv.filepart"), "a draft is not listed: {done:#?}");
+
+    let rows = gateway.uploads();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].receipt.name.as_str(), "visits.csv");
+    assert_eq!(rows[0].receipt.sha256.to_string(), digest(&content));
+    let object = gateway.object(&rows[0].receipt.upload.to_string());
+    assert_eq!(open_with_age(&object, &keys().identity("harbour")), digest(&content));
+    let listed = gateway.harbour().list("/");
+    assert!(listed.contains(&"visits.csv".into()) && !listed.contains(&"visits.csv.filepart".into()), "{listed:?}");
+    assert_eq!(gateway.events_of(Kind::DraftClosed).len(), 1);
+}
+
+#[test]
+fn a_draft_can_be_renamed_in_another_session() {
+    let gateway = Gateway::start(Setup::new());
+    let content = csv(80_000, 2);
+    gateway.put(&gateway.harbour(), &content, "/interventions/visits.csv.part");
+    assert_eq!(gateway.deliveries().len(), 0, "a draft is in the queue");
+    gateway.harbour().sftp("rename /interventions/visits.csv.part /interventions/visits.csv\n").ok();
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
+}
+
+#[test]
+fn every_working_name_of_the_common_clients_is_one() {
+    let gateway = Gateway::start(Setup::new());
+    let names = ["a.csv.filepart", "b.csv.part", "c.csv.partial", "d.csv.tmp", ".in.e.csv.", "f.csv.1a2b3c4d.partial"];
+    for (name, whole) in names.into_iter().zip(["a.csv", "b.csv", "c.csv", "d.csv", "e.csv", "f.csv"]) {
+        gateway.put(&gateway.harbour(), &csv(2_000, 3), &format!("/{name}"));
+        assert!(gateway.deliveries().iter().all(|d| d.receipt.name.as_str() != name), "{name} was accepted");
+        gateway.harbour().sftp(&format!("rename /{name} /{whole}\n")).ok();
+    }
+    assert_eq!(gateway.deliveries().len(), names.len());
+}
+
+#[test]
+fn a_draft_can_be_removed_and_is_gone() {
+    let mut gateway = Gateway::start(Setup::new());
+    gateway.put(&gateway.harbour(), &csv(80_000, 4), "/visits.csv.part");
+    assert!(!files_under(&gateway.path("state/spool")).is_empty());
+    gateway.harbour().sftp("rm /visits.csv.part\n").ok();
+    eventually("an empty spool", || files_under(&gateway.path("state/spool")).is_empty().then_some(()));
+    assert!(!gateway.harbour().list("/").contains(&"visits.csv.part".into()));
+    gateway.await_events(Kind::DraftRemoved, 1);
+    gateway.harbour().sftp("rename /visits.csv.part /visits.csv\n").fails();
+    gateway.settle();
+    assert_eq!(gateway.uploads().len(), 0);
+}
+
+#[test]
+fn a_draft_that_nobody_renames_is_removed_and_audited() {
+    let gateway = Gateway::start(Setup::new().intake("drafts_expire = \"1s\""));
+    gateway.put(&gateway.harbour(), &csv(80_000, 5), "/visits.csv.part");
+    // The daemon looks for such drafts now and then, at least once a minute.
+    let removed = crate::harness::within(3 * PATIENCE, "the draft's removal", || {
+        let removed = gateway.events_of(Kind::DraftRemoved);
+        (!removed.is_empty()).then_some(removed)
+    });
+    assert_eq!(removed[0].event.org.as_ref().unwrap().as_str(), "harbour");
+    eventually("an empty spool", || files_under(&gateway.path("state/spool")).is_empty().then_some(()));
+    assert!(!gateway.harbour().list("/").contains(&"visits.csv.part".into()));
+}
+
+#[test]
+fn a_rename_to_a_name_that_is_not_taken_keeps_the_draft() {
+    let gateway = Gateway::start(Setup::new());
+    let mut session = gateway.harbour().session();
+    let handle = session.create("/visits.csv.part");
+    session.write(&handle, 0, &csv(10_000, 6)).unwrap();
+    assert_eq!(session.close(&handle).code, code::OK);
+    let refused = session.rename("/visits.csv.part", "/receipts/visits.csv");
+    assert_ne!(refused.code, code::OK);
+    assert_eq!(session.rename("/visits.csv.part", "/visits.csv").code, code::OK);
+    assert_eq!(gateway.deliveries().len(), 1);
+}
+
+#[test]
+fn an_upload_that_is_aborted_and_tried_again_is_accepted_once() {
+    let gateway = Gateway::start(Setup::new());
+    let content = csv(300_000, 7);
+    for _ in 0..3 {
+        let mut session = gateway.harbour().session();
+        let handle = session.create("/visits.csv");
+        session.write(&handle, 0, &content[..100_000]).unwrap();
+        session.kill();
+    }
+    gateway.await_events(Kind::UploadAborted, 3);
+    gateway.put(&gateway.harbour(), &content, "/visits.csv");
+    assert_eq!(gateway.uploads().len(), 1);
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
+}
+
+#[test]
+fn writes_out_of_order_within_the_window_are_put_in_order() {
+    let gateway = Gateway::start(Setup::new());
+    let content = csv(256 * 1024, 8);
+    let mut session = gateway.harbour().session();
+    let handle = session.create("/visits.csv");
+    let mut ids = Vec::new();
+    let parts: Vec<&[u8]> = content.chunks(32 * 1024).collect();
+    for at in [1, 0, 3, 2, 7, 6, 5, 4] {
+        let offset = at as u64 * 32 * 1024;
+        let body = [&string(&handle)[..], &offset.to_be_bytes(), &string(parts[at])].concat();
+        ids.push(session.post(kind::WRITE, &body));
+    }
+    for id in ids {
+        assert_eq!(session.reply(id).status().code, code::OK);
+    }
+    assert_eq!(session.close(&handle).code, code::OK);
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
+}
+
+#[test]
+fn a_gap_that_is_never_filled_is_not_accepted() {
+    let gateway = Gateway::start(Setup::new());
+    let mut session = gateway.harbour().session();
+    let handle = session.create("/visits.csv");
+    session.write(&handle, 0, &csv(10_000, 9)).unwrap();
+    session.write(&handle, 20_000, b"after a gap").ok();
+    assert_ne!(session.close(&handle).code, code::OK);
+    assert_eq!(gateway.deliveries().len(), 0);
+}
+
+#[test]
+fn at_sigterm_a_running_upload_finishes_and_nobody_else_comes_in() {
+    let mut gateway = Gateway::start(Setup::new().server("drain = \"60s\""));
+    let content = csv(3_000_000, 10);
+    let mut session = gateway.harbour().session();
+    let handle = session.create("/visits.csv");
+    session.write(&handle, 0, &content[..1_000_000]).unwrap();
+
+    gateway.signal(Signal::TERM);
+    eventually("the door to be closed", || (!gateway.meadow().sftp("ls\n").succeeded()).then_some(()));
+    session.write(&handle, 1_000_000, &content[1_000_000..]).unwrap();
+    assert_eq!(session.close(&handle).code, code::OK);
+    drop(session);
+    assert_eq!(gateway.await_exit().code(), Some(0));
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
+    assert_eq!(gateway.events_of(Kind::DaemonStopped).len(), 1);
+}
+
+#[test]
+fn an_upload_that_outlasts_the_drain_is_an_audited_abort() {
+    let mut gateway = Gateway::start(Setup::new().server("drain = \"1s\""));
+    let mut session = gateway.harbour().session();
+    let handle = session.create("/visits.csv");
+    session.write(&handle, 0, &csv(500_000, 11)).unwrap();
+    gateway.terminate();
+    session.await_end_within(Duration::from_secs(10));
+    assert_eq!(gateway.events_of(Kind::UploadAborted).len(), 1);
+    assert_eq!(gateway.uploads().len(), 0);
+}
