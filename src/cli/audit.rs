@@ -38,9 +38,10 @@ enum AuditCommand {
     List(List),
     /// Check that the log and the ledger are complete and agree with each other; exit status 1 if they do not
     ///
-    /// Checks completeness and consistency: no event is missing from the sequence, every upload has its event, its
-    /// object and its delivery, and the file is not damaged. Nothing in the log is signed: it does not prove that
-    /// nobody who can write the file has rewritten it as a whole.
+    /// Checks completeness and consistency: no event is missing from the sequence, every upload has its event and its
+    /// delivery and the record of its object, and the ledger's file is not damaged. The objects themselves are looked
+    /// at when the daemon starts. Nothing in the log is signed: it does not prove that nobody who can write the file
+    /// has rewritten it as a whole.
     Verify {
         /// Print JSON
         #[arg(long)]
