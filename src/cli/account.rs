@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::config_file::{self, ConfigFile};
 use super::edit::document::{self, NewAccount};
-use super::edit::{self, Change, ConfigFile, Editor, FileChange, Stop, keyfile};
+use super::edit::{self, Change, Editor, FileChange, keyfile};
 use super::org::{state, told_changes};
-use super::table::{self, Table};
+use super::outcome::Stop;
+use super::output::{self, Table};
 use crate::config::{Account, Config, Network};
 use crate::types::{AccountName, DatasetName, OrgId, Role};
 
@@ -37,17 +39,27 @@ enum AccountCommand {
     },
     /// Show one account
     Show {
+        /// Its name
         account: AccountName,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Shut an account out; its sessions end within a second, its keys stay
-    Disable { account: AccountName },
+    Disable {
+        /// Its name
+        account: AccountName,
+    },
     /// Let a disabled account in again
-    Enable { account: AccountName },
+    Enable {
+        /// Its name
+        account: AccountName,
+    },
     /// Remove an account and its keys
-    Remove { account: AccountName },
+    Remove {
+        /// Its name
+        account: AccountName,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,19 +90,16 @@ enum RoleName {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let file = &args.config.path;
-    edit::finish(match &args.command {
-        AccountCommand::Add(add) => Editor::open(file).and_then(|editor| add_account(editor, add)),
-        AccountCommand::List { org, json } => {
-            edit::load(file).map_err(Into::into).and_then(|config| list(&config, org.as_ref(), *json))
-        }
-        AccountCommand::Show { account, json } => {
-            edit::load(file).map_err(Into::into).and_then(|config| show(&config, account, *json))
-        }
-        AccountCommand::Disable { account } => Editor::open(file).and_then(|edit| set_disabled(edit, account, true)),
-        AccountCommand::Enable { account } => Editor::open(file).and_then(|edit| set_disabled(edit, account, false)),
-        AccountCommand::Remove { account } => Editor::open(file).and_then(|editor| remove(editor, account)),
-    })
+    let edit = || Editor::open(&args.config);
+    match &args.command {
+        AccountCommand::Add(add) => add_account(edit()?, add)?,
+        AccountCommand::List { org, json } => list(&args.config.load()?, org.as_ref(), *json)?,
+        AccountCommand::Show { account, json } => show(&args.config.load()?, account, *json)?,
+        AccountCommand::Disable { account } => set_disabled(edit()?, account, true)?,
+        AccountCommand::Enable { account } => set_disabled(edit()?, account, false)?,
+        AccountCommand::Remove { account } => remove(edit()?, account)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn add_account(editor: Editor, add: &Add) -> anyhow::Result<()> {
@@ -118,10 +127,10 @@ fn add_account(editor: Editor, add: &Add) -> anyhow::Result<()> {
             change = change.fact(name, value.join(", "));
         }
     }
-    let config_option = edit::config_option(config);
+    let config_option = config_file::option(config);
     editor.apply(&format!("account add {name} --org {}", add.org), &change)?;
     told_changes(&format!("account {name} added to organisation {}", add.org), &change)?;
-    table::line(format!("next: nightsafe key add --account {name} FILE.pub{config_option}"))?;
+    output::line(format!("next: nightsafe key add --account {name} FILE.pub{config_option}"))?;
     Ok(())
 }
 
@@ -197,7 +206,7 @@ fn list(config: &Config, org: Option<&OrgId>, as_json: bool) -> anyhow::Result<(
     }
     let wanted = || config.accounts.values().filter(|account| org.is_none_or(|org| account.org == *org));
     if as_json {
-        return Ok(table::json(&wanted().map(described).collect::<Vec<_>>())?);
+        return Ok(output::json(&wanted().map(described).collect::<Vec<_>>())?);
     }
     let mut table = Table::new(&["ACCOUNT", "ORG", "ROLE", "STATE", "KEYS", "FROM", "TAKES"]);
     for account in wanted() {
@@ -217,7 +226,7 @@ fn list(config: &Config, org: Option<&OrgId>, as_json: bool) -> anyhow::Result<(
 fn show(config: &Config, name: &AccountName, as_json: bool) -> anyhow::Result<()> {
     let account = find(config, name)?;
     if as_json {
-        return Ok(table::json(&described(account))?);
+        return Ok(output::json(&described(account))?);
     }
     let mut rows = vec![
         ("account", account.name.to_string()),
@@ -230,13 +239,10 @@ fn show(config: &Config, name: &AccountName, as_json: bool) -> anyhow::Result<()
         rows.push(("takes", takes(account)));
     }
     for key in &account.keys {
-        rows.push(("key", format!("{} {} {}", key.fingerprint, keyfile::kind(&key.key), table::tame(&key.comment))));
+        rows.push(("key", format!("{} {} {}", key.fingerprint, keyfile::kind(&key.key), key.comment)));
     }
     rows.push(("file", edit::org_file(config, &account.org).display().to_string()));
-    for (name, value) in rows {
-        table::line(format!("{:<14}{value}", format!("{name}:")))?;
-    }
-    Ok(())
+    Ok(output::fields(rows)?)
 }
 
 fn described(account: &Account) -> serde_json::Value {
@@ -264,14 +270,14 @@ fn set_disabled(editor: Editor, name: &AccountName, disabled: bool) -> anyhow::R
     let change = Change::about(&org).fact("account", name.as_str()).file(file);
     let org_disabled = editor.config.orgs.get(&org).is_some_and(|org| org.disabled);
     if change.is_empty() {
-        table::line(format!("account {name} is {} already", state(disabled)))?;
+        output::line(format!("account {name} is {} already", state(disabled)))?;
     } else {
         let command = if disabled { "disable" } else { "enable" };
         editor.apply(&format!("account {command} {name}"), &change)?;
         told_changes(&format!("account {name} is {} now", state(disabled)), &change)?;
     }
     if org_disabled && !disabled {
-        table::line(format!("but its organisation is disabled: nightsafe org enable {org}"))?;
+        output::line(format!("but its organisation is disabled: nightsafe org enable {org}"))?;
     }
     Ok(())
 }
@@ -293,7 +299,7 @@ fn remove(editor: Editor, name: &AccountName) -> anyhow::Result<()> {
     editor.apply(&format!("account remove {name}"), &change)?;
     told_changes(&format!("account {name} removed; its uploads and audit events stay"), &change)?;
     for key in gone {
-        table::line(format!("  key removed: {}", table::tame(&key.text)))?;
+        output::line(format!("  key removed: {}", output::tame(&key.text)))?;
     }
     Ok(())
 }

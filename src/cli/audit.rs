@@ -7,10 +7,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::listing::{self, ConfigFile, Stop, limit, line, since, tame};
+use super::config_file::ConfigFile;
+use super::outcome::Stop;
+use super::output::{self, line, tame};
+use super::over_ledger::{self, limit, since};
 use crate::audit::Kind;
 use crate::ledger::{Filter, Finding, Ledger, Logged};
 use crate::types::{OrgId, Timestamp, UploadId};
@@ -21,8 +24,8 @@ const PAGE: usize = 1000;
 /// How often `--follow` looks for new ones.
 const LOOK: Duration = Duration::from_millis(500);
 
-#[derive(Debug, Args)]
-pub struct AuditArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     #[command(subcommand)]
@@ -35,9 +38,10 @@ enum AuditCommand {
     List(List),
     /// Check that the log and the ledger are complete and agree with each other; exit status 1 if they do not
     ///
-    /// Checks completeness and consistency: no event is missing from the sequence, every upload has its event, its
-    /// object and its delivery, and the file is not damaged. Nothing in the log is signed: it does not prove that
-    /// nobody who can write the file has rewritten it as a whole.
+    /// Checks completeness and consistency: no event is missing from the sequence, every upload has its event and its
+    /// delivery and the record of its object, and the ledger's file is not damaged. The objects themselves are looked
+    /// at when the daemon starts. Nothing in the log is signed: it does not prove that nobody who can write the file
+    /// has rewritten it as a whole.
     Verify {
         /// Print JSON
         #[arg(long)]
@@ -45,7 +49,7 @@ enum AuditCommand {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct List {
     /// Only about this organisation
     #[arg(long, value_name = "ORG")]
@@ -73,8 +77,8 @@ struct List {
     json: bool,
 }
 
-pub fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
-    listing::finish(listing::with_ledger(&args.config, async |ledger, _| match &args.command {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    over_ledger::run(&args.config, async |ledger, _| match &args.command {
         AuditCommand::List(list) => {
             let mut last = print_list(ledger, list, &mut io::stdout()).await?;
             if !list.follow {
@@ -86,7 +90,8 @@ pub fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
             }
         }
         AuditCommand::Verify { json } => verify(ledger, *json).await,
-    }))
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl List {
@@ -161,7 +166,7 @@ pub(super) fn event_line(logged: &Logged) -> String {
 async fn verify(ledger: &Ledger, as_json: bool) -> anyhow::Result<()> {
     let findings = ledger.verify().await?;
     if as_json {
-        listing::json(&json!({ "whole": findings.is_empty(), "findings": findings }))?;
+        output::json(&json!({ "whole": findings.is_empty(), "findings": findings }))?;
     } else {
         line(verdict(&findings).trim_end())?;
     }

@@ -3,11 +3,11 @@
 //! Reads files only; it neither starts nor asks a daemon. The summary is made once, as JSON, and the text is a view of it.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::config_file::ConfigFile;
 use crate::check::Format;
 use crate::config::units::{format_duration, format_size};
 use crate::config::{self, Account, AlgorithmSet, Dataset, Diagnostic, Loaded, Network, Org, Warning};
@@ -16,9 +16,8 @@ use crate::types::{Clock, Role, Timestamp};
 /// Says what the configuration means, or what is wrong with it
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration's first file
-    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_FILE)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -31,7 +30,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
-    match config::load_with_warnings(&args.config) {
+    match config::load_with_warnings(&args.config.path) {
         Ok(loaded) if args.json => writeln!(out, "{:#}", summary(&loaded, now))?,
         Ok(loaded) => {
             show_warnings(&mut err, &loaded.warnings)?;
@@ -47,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 for error in &errors {
                     writeln!(err, "{error}\n")?;
                 }
-                writeln!(err, "{}: {} in the configuration", args.config.display(), count(errors.len(), "error"))?;
+                writeln!(err, "{}: {} in the configuration", args.config.path.display(), count(errors.len(), "error"))?;
             }
             return Ok(ExitCode::from(2));
         }

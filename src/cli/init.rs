@@ -14,8 +14,9 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, EcdsaCurve, PrivateKey, PublicKey};
 use serde_json::json;
 
-use super::edit::{self, Stop, document, files, keyfile};
-use super::table;
+use super::edit::{document, files, keyfile};
+use super::outcome::Stop;
+use super::output;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -82,7 +83,8 @@ const HOST_KEYS: [(&str, Algorithm); 2] = [
 ];
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    edit::finish(init(args))
+    init(args)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn init(args: &Args) -> anyhow::Result<()> {
@@ -99,31 +101,37 @@ fn init(args: &Args) -> anyhow::Result<()> {
                 json!({ "file": file, "fingerprint": keyfile::fingerprint(key), "known_hosts": known_hosts })
             })
             .collect();
-        return Ok(table::json(&json!({ "configuration": configuration, "host_keys": keys }))?);
+        return Ok(output::json(&json!({ "configuration": configuration, "host_keys": keys }))?);
     }
-    table::line(format!("written: {}\n\nHost keys, for providers and loaders to compare:", configuration.display()))?;
+    output::line(format!("written: {}\n\nHost keys, for providers and loaders to compare:", configuration.display()))?;
     for (_, key) in &keys {
-        table::line(format!("  {:<20} {}", key.algorithm().as_str(), keyfile::fingerprint(key)))?;
+        output::line(format!("  {:<20} {}", key.algorithm().as_str(), keyfile::fingerprint(key)))?;
     }
-    let config = if args.service { String::new() } else { format!(" --config {}", configuration.display()) };
+    let absolute = std::path::absolute(&configuration).unwrap_or_else(|_| configuration.clone());
+    let export = match args.service {
+        true => String::new(),
+        false => format!("     export NIGHTSAFE_CONFIG={}   (or --config with each command)\n", absolute.display()),
+    };
     let datasets = configuration.with_file_name("datasets");
-    table::line(format!(
+    output::line(format!(
         "\nNext:
   1. Read {file}, and set the contact.
-  2. Describe what may be sent: cp {datasets}/example.toml.sample {datasets}/ims-interventions.toml
-  3. On the data team's machine, not here: age-keygen -o nightsafe.key   (it prints the recipient, age1...)
-  4. nightsafe org add harbour --name \"Harbour Street Services\" --dataset ims-interventions --recipient age1...{config}
-  5. nightsafe account add harbour-nightly --org harbour{config}
-  6. nightsafe key add --account harbour-nightly harbour.pub{config}
-  7. nightsafe check{config}
-  8. {serve}",
+{export}  2. Describe what may be sent: cp {datasets}/example.toml.sample {datasets}/ims-interventions.toml
+  3. On the data team's machine, not here: age-keygen -o identity.txt   (it prints the recipient, age1...)
+  4. Who sends:
+     nightsafe org add harbour --name \"Harbour Street Services\" --dataset ims-interventions --recipient age1...
+     nightsafe account add harbour-nightly --org harbour
+     nightsafe key add --account harbour-nightly harbour.pub
+  5. Who loads:
+     nightsafe org add datateam --name \"Data team\"
+     nightsafe account add datateam-loader --org datateam --role loader --take-org '*'
+     nightsafe key add --account datateam-loader loader.pub
+  6. nightsafe check
+  7. {serve}",
         file = configuration.display(),
         datasets = datasets.display(),
-        serve = if args.service {
-            "systemctl enable --now nightsafe.socket nightsafe.service".to_owned()
-        } else {
-            format!("nightsafe serve{config}")
-        },
+        serve =
+            if args.service { "systemctl enable --now nightsafe.socket nightsafe.service" } else { "nightsafe serve" },
     ))?;
     Ok(())
 }

@@ -14,10 +14,12 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::account::{check_network, find, only_account};
+use super::config_file::ConfigFile;
 use super::edit::keyfile::{self, KeyLine};
-use super::edit::{self, Change, ConfigFile, Editor, FileChange, Stop};
+use super::edit::{self, Change, Editor, FileChange};
 use super::org::told_changes;
-use super::table::{self, Table};
+use super::outcome::Stop;
+use super::output::{self, Table};
 use crate::config::Config;
 use crate::types::{AccountName, Clock, Fingerprint, OrgId, Timestamp};
 
@@ -54,11 +56,20 @@ enum KeyCommand {
         json: bool,
     },
     /// Comment a key out; sessions that it opened end within a second
-    Disable { fingerprint: String },
+    Disable {
+        /// SHA256:..., as `nightsafe key list` shows it
+        fingerprint: String,
+    },
     /// Bring a disabled key back
-    Enable { fingerprint: String },
+    Enable {
+        /// SHA256:..., as `nightsafe key list` shows it
+        fingerprint: String,
+    },
     /// Remove a key
-    Remove { fingerprint: String },
+    Remove {
+        /// SHA256:..., as `nightsafe key list` shows it
+        fingerprint: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,28 +95,24 @@ struct Found {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let file = &args.config.path;
-    edit::finish(match &args.command {
-        KeyCommand::Add(add) => Editor::open(file).and_then(|editor| add_key(editor, add)),
+    let edit = || Editor::open(&args.config);
+    match &args.command {
+        KeyCommand::Add(add) => add_key(edit()?, add)?,
         KeyCommand::List { account, org, json } => {
-            edit::load(file).map_err(Into::into).and_then(|config| list(&config, account.as_ref(), org.as_ref(), *json))
+            list(&args.config.load()?, account.as_ref(), org.as_ref(), *json)?;
         }
-        KeyCommand::Show { fingerprint, json } => {
-            edit::load(file).map_err(Into::into).and_then(|config| show(&config, fingerprint, *json))
-        }
-        KeyCommand::Disable { fingerprint } => Editor::open(file).and_then(|editor| {
+        KeyCommand::Show { fingerprint, json } => show(&args.config.load()?, fingerprint, *json)?,
+        KeyCommand::Disable { fingerprint } => {
+            let editor = edit()?;
             let day = editor.now().to_string()[..10].to_owned();
-            change_line(editor, fingerprint, "disable", |text, key| keyfile::disable(text, key, &day))
-        }),
-        KeyCommand::Enable { fingerprint } => {
-            Editor::open(file).and_then(|editor| change_line(editor, fingerprint, "enable", keyfile::enable))
+            change_line(editor, fingerprint, "disable", |text, key| keyfile::disable(text, key, &day))?;
         }
-        KeyCommand::Remove { fingerprint } => Editor::open(file).and_then(|editor| {
-            change_line(editor, fingerprint, "remove", |text, key| {
-                keyfile::remove(text, |line| line.fingerprint() == *key)
-            })
-        }),
-    })
+        KeyCommand::Enable { fingerprint } => change_line(edit()?, fingerprint, "enable", keyfile::enable)?,
+        KeyCommand::Remove { fingerprint } => change_line(edit()?, fingerprint, "remove", |text, key| {
+            keyfile::remove(text, |line| line.fingerprint() == *key)
+        })?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn add_key(editor: Editor, add: &Add) -> anyhow::Result<()> {
@@ -207,13 +214,13 @@ fn change_line(
         .fact("fingerprint", fingerprint.to_string())
         .file(file);
     if change.is_empty() {
-        return Ok(table::line(format!("key {fingerprint}: nothing to {command}, it is so already"))?);
+        return Ok(output::line(format!("key {fingerprint}: nothing to {command}, it is so already"))?);
     }
     editor.apply(&format!("key {command} {fingerprint}"), &change)?;
     let account = found.account.as_deref().unwrap_or("no account");
     told_changes(&format!("key {fingerprint} of {account}: {command}d"), &change)?;
     if command == "remove" {
-        table::line(format!("  it was: {}", table::tame(&found.line.text)))?;
+        output::line(format!("  it was: {}", output::tame(&found.line.text)))?;
     }
     Ok(())
 }
@@ -232,7 +239,7 @@ fn list(config: &Config, account: Option<&AccountName>, org: Option<&OrgId>, as_
             && account.is_none_or(|name| key.account.as_deref() == Some(name.as_str()))
     });
     if as_json {
-        return Ok(table::json(&keys.iter().map(|key| described(config, key, now)).collect::<Vec<_>>())?);
+        return Ok(output::json(&keys.iter().map(|key| described(config, key, now)).collect::<Vec<_>>())?);
     }
     let mut table = Table::new(&["FINGERPRINT", "TYPE", "ACCOUNT", "ORG", "STATE", "FROM", "EXPIRES", "COMMENT"]);
     for key in &keys {
@@ -254,7 +261,7 @@ fn show(config: &Config, fingerprint: &str, as_json: bool) -> anyhow::Result<()>
     let key = find_key(config, fingerprint)?;
     let now = Clock::system().now();
     if as_json {
-        return Ok(table::json(&described(config, &key, now))?);
+        return Ok(output::json(&described(config, &key, now))?);
     }
     let rows = [
         ("fingerprint", key.line.fingerprint().to_string()),
@@ -267,10 +274,7 @@ fn show(config: &Config, fingerprint: &str, as_json: bool) -> anyhow::Result<()>
         ("comment", key.line.comment.clone()),
         ("stands in", format!("{}:{}", edit::key_file(config, &key.org).display(), key.line.number)),
     ];
-    for (name, value) in rows {
-        table::line(format!("{:<14}{}", format!("{name}:"), table::tame(&value)))?;
-    }
-    Ok(())
+    Ok(output::fields(rows)?)
 }
 
 fn described(config: &Config, key: &Found, now: Timestamp) -> serde_json::Value {

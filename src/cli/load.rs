@@ -15,6 +15,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::outcome::say;
 use crate::loader::gateway::{Address, Door};
 use crate::loader::login::KeyRing;
 use crate::loader::{self, Ended, Event, Exec, HandOver, Keys, LoadError, Observer, Options, Outcome};
@@ -56,7 +57,7 @@ pub struct Args {
     /// Only deliveries of this dataset; may be given more than once
     #[arg(long, value_name = "DATASET")]
     dataset: Vec<DatasetName>,
-    /// How long a delivery is ours without word from us; extended while the work lasts
+    /// How long a delivery stays claimed without a word from here; extended while the work lasts
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = lease)]
     lease: Duration,
     /// The SSH private key to log in with; else an identity that is one, the SSH agent, ~/.ssh/id_*
@@ -209,11 +210,6 @@ fn lease(text: &str) -> Result<Duration, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
     parsed.ok_or_else(|| "write a time like 90s, 15m or 2h".into())
-}
-
-/// Standard error may be closed; that is no reason to fail.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// What a person or a program sees of the events.

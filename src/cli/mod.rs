@@ -5,17 +5,20 @@
 pub mod account;
 pub mod audit;
 pub mod check;
+mod config_file;
 mod edit;
 pub mod init;
 pub mod key;
-mod listing;
 pub mod load;
 pub mod logging;
+mod operator;
 pub mod org;
+mod outcome;
+mod output;
+mod over_ledger;
 pub mod queue;
 pub mod quickstart;
 pub mod serve;
-mod table;
 pub mod upload;
 
 use std::process::ExitCode;
@@ -48,11 +51,11 @@ enum Command {
     /// Keys that accounts log in with: add, list, show, disable, enable, remove
     Key(key::Args),
     /// Uploads that were accepted or rejected: list, show
-    Upload(upload::UploadArgs),
+    Upload(upload::Args),
     /// Deliveries: list, retry, release
-    Queue(queue::QueueArgs),
+    Queue(queue::Args),
     /// The audit log: list, verify
-    Audit(audit::AuditArgs),
+    Audit(audit::Args),
     /// Take deliveries through the door and hand them over, verified and opened
     Load(load::Args),
 }
@@ -73,7 +76,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(args),
         Command::Load(args) => load::run(args),
     };
-    done.unwrap_or_else(|error| failed(&error))
+    done.unwrap_or_else(|error| outcome::told(&error))
 }
 
 /// Memory of a process that holds plaintext or identities goes to no core file, and is for no debugger of the same user.
@@ -82,17 +85,4 @@ fn no_core_dumps() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(reason = %error, "core dumps could not be turned off for this process");
     }
-}
-
-#[allow(clippy::print_stderr, reason = "this is where errors are shown")]
-fn failed(error: &anyhow::Error) -> ExitCode {
-    if let Some(crate::daemon::InvalidConfig(diagnostics)) = error.downcast_ref() {
-        for diagnostic in diagnostics {
-            eprintln!("{diagnostic}\n");
-        }
-        eprintln!("nightsafe: {error}");
-        return ExitCode::from(2);
-    }
-    eprintln!("nightsafe: {error:#}");
-    ExitCode::from(3)
 }

@@ -10,8 +10,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::edit::{self, Change, ConfigFile, Editor, FileChange, Stop, document, keyfile};
-use super::table::{self, Table};
+use super::config_file::{self, ConfigFile};
+use super::edit::{self, Change, Editor, FileChange, document, keyfile};
+use super::outcome::Stop;
+use super::output::{self, Table};
+use crate::config::units::{format_duration, format_size};
 use crate::config::{Config, Org};
 use crate::seal::Recipient;
 use crate::types::{DatasetName, OrgId};
@@ -36,17 +39,25 @@ enum OrgCommand {
     },
     /// Show one organisation
     Show {
+        /// Its id
         org: OrgId,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Shut an organisation out; its sessions end within a second, its files and keys stay
-    Disable { org: OrgId },
+    Disable {
+        /// Its id
+        org: OrgId,
+    },
     /// Let a disabled organisation in again
-    Enable { org: OrgId },
+    Enable {
+        /// Its id
+        org: OrgId,
+    },
     /// Remove an organisation's configuration and keys
     Remove {
+        /// Its id
         org: OrgId,
         /// Do not ask
         #[arg(long)]
@@ -76,17 +87,16 @@ struct Add {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let file = &args.config.path;
-    edit::finish(match &args.command {
-        OrgCommand::Add(add) => Editor::open(file).and_then(|editor| add_org(editor, add)),
-        OrgCommand::List { json } => edit::load(file).map_err(Into::into).and_then(|config| list(&config, *json)),
-        OrgCommand::Show { org, json } => {
-            edit::load(file).map_err(Into::into).and_then(|config| show(&config, org, *json))
-        }
-        OrgCommand::Disable { org } => Editor::open(file).and_then(|editor| set_disabled(editor, org, true)),
-        OrgCommand::Enable { org } => Editor::open(file).and_then(|editor| set_disabled(editor, org, false)),
-        OrgCommand::Remove { org, yes } => Editor::open(file).and_then(|editor| remove(editor, org, *yes)),
-    })
+    let edit = || Editor::open(&args.config);
+    match &args.command {
+        OrgCommand::Add(add) => add_org(edit()?, add)?,
+        OrgCommand::List { json } => list(&args.config.load()?, *json)?,
+        OrgCommand::Show { org, json } => show(&args.config.load()?, org, *json)?,
+        OrgCommand::Disable { org } => set_disabled(edit()?, org, true)?,
+        OrgCommand::Enable { org } => set_disabled(edit()?, org, false)?,
+        OrgCommand::Remove { org, yes } => remove(edit()?, org, *yes)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn add_org(editor: Editor, add: &Add) -> anyhow::Result<()> {
@@ -100,7 +110,10 @@ fn add_org(editor: Editor, add: &Add) -> anyhow::Result<()> {
     for dataset in add.datasets.iter().chain(&add.default_dataset) {
         if !config.datasets.contains_key(dataset) {
             let near = edit::nearest(dataset.as_str(), config.datasets.keys());
-            let what = format!("there is no dataset {:?}{near} It needs a file in datasets/ first", dataset.as_str());
+            let what = format!(
+                "there is no dataset {:?}{near} A dataset is a file in datasets/: make it first",
+                dataset.as_str()
+            );
             return Err(Stop::No(what).into());
         }
     }
@@ -134,11 +147,11 @@ fn add_org(editor: Editor, add: &Add) -> anyhow::Result<()> {
         change = change.file(file);
     }
     change = change.fact("recipients", recipients.join(", "));
-    let config_option = edit::config_option(config);
+    let config_option = config_file::option(config);
     editor.apply(&format!("org add {id}"), &change)?;
     told_changes(&format!("organisation {id} added"), &change)?;
     let role = if add.datasets.is_empty() { "-loader --role loader --take-org '*'" } else { "-nightly" };
-    Ok(table::line(format!("next: nightsafe account add {id}{role} --org {id}{config_option}"))?)
+    Ok(output::line(format!("next: nightsafe account add {id}{role} --org {id}{config_option}"))?)
 }
 
 /// Each recipient checked, in its one spelling.
@@ -186,7 +199,7 @@ fn org_text(add: &Add) -> String {
 fn list(config: &Config, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let all: Vec<_> = config.orgs.values().map(|org| described(config, org)).collect();
-        return Ok(table::json(&all)?);
+        return Ok(output::json(&all)?);
     }
     let mut table = Table::new(&["ORG", "NAME", "STATE", "DATASETS", "ACCOUNTS", "KEYS", "RECIPIENTS"]);
     for org in config.orgs.values() {
@@ -207,7 +220,7 @@ fn list(config: &Config, as_json: bool) -> anyhow::Result<()> {
 fn show(config: &Config, id: &OrgId, as_json: bool) -> anyhow::Result<()> {
     let org = edit::find_org(config, id)?;
     if as_json {
-        return Ok(table::json(&described(config, org))?);
+        return Ok(output::json(&described(config, org))?);
     }
     let (accounts, keys) = counts(config, org);
     let recipients: Vec<String> = org.recipients.iter().map(ToString::to_string).collect();
@@ -217,30 +230,16 @@ fn show(config: &Config, id: &OrgId, as_json: bool) -> anyhow::Result<()> {
         ("state", state(org.disabled).into()),
         ("datasets", names(&org.datasets)),
         ("default dataset", org.default_dataset.as_ref().map_or("none".into(), ToString::to_string)),
-        ("quota", format!("{} bytes", org.quota)),
-        ("listed for", duration(org.retention.listed)),
-        ("kept when loaded", duration(org.retention.loaded)),
+        ("quota", format_size(org.quota)),
+        ("listed for", format_duration(org.retention.listed)),
+        ("kept when loaded", format_duration(org.retention.loaded)),
         ("accounts", accounts.to_string()),
         ("keys", keys.to_string()),
-        ("recipients", recipients.join("\n                  ")),
+        ("recipients", recipients.join("\n")),
         ("file", edit::org_file(config, id).display().to_string()),
         ("keys in", edit::key_folder(config, id).display().to_string()),
     ];
-    for (name, value) in rows {
-        let value: Vec<String> = value.split('\n').map(table::tame).collect();
-        table::line(format!("{:<18}{}", format!("{name}:"), value.join("\n")))?;
-    }
-    Ok(())
-}
-
-/// As the configuration writes it, in the largest unit that is whole.
-fn duration(duration: std::time::Duration) -> String {
-    let seconds = duration.as_secs();
-    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
-        Some((unit, name)) => format!("{}{name}", seconds / unit),
-        None => format!("{seconds}s"),
-    }
+    Ok(output::fields(rows)?)
 }
 
 fn described(config: &Config, org: &Org) -> serde_json::Value {
@@ -264,7 +263,7 @@ fn set_disabled(editor: Editor, id: &OrgId, disabled: bool) -> anyhow::Result<()
     file.after = Some(document::set_org_disabled(file.text(), disabled)?);
     let change = Change::about(id).fact("organisation", id.as_str()).file(file);
     if change.is_empty() {
-        return Ok(table::line(format!("organisation {id} is {} already", state(disabled)))?);
+        return Ok(output::line(format!("organisation {id} is {} already", state(disabled)))?);
     }
     let command = if disabled { "disable" } else { "enable" };
     editor.apply(&format!("org {command} {id}"), &change)?;
@@ -286,9 +285,7 @@ fn remove(editor: Editor, id: &OrgId, yes: bool) -> anyhow::Result<()> {
     }
     eprintln!("Its uploads, receipts and audit events stay in the ledger, its sealed files in the vault.");
     if waiting > 0 {
-        eprintln!(
-            "{waiting} of its deliveries are not loaded yet; loaders that take it by name must be changed first."
-        );
+        eprintln!("Not loaded yet: {waiting} of its deliveries. Loaders that take it by name must be changed first.");
     }
     if !yes && !agreed()? {
         return Err(Stop::No("nothing was removed".into()).into());
@@ -304,7 +301,7 @@ fn remove(editor: Editor, id: &OrgId, yes: bool) -> anyhow::Result<()> {
     editor.apply(&format!("org remove {id}"), &change)?;
     told_changes(&format!("organisation {id} removed"), &change)?;
     if folder.exists() {
-        table::line(format!("{} holds other files, and stays", folder.display()))?;
+        output::line(format!("{} holds other files, and stays", folder.display()))?;
     }
     Ok(())
 }
@@ -323,14 +320,14 @@ fn agreed() -> anyhow::Result<bool> {
 
 /// What was done, and to which files.
 pub(super) fn told_changes(done: &str, change: &Change) -> anyhow::Result<()> {
-    table::line(done)?;
+    output::line(done)?;
     for file in &change.files {
         let what = match (&file.before, &file.after) {
             (None, _) => "written",
             (_, None) => "removed",
             _ => "changed",
         };
-        table::line(format!("  {what} {}", file.path.display()))?;
+        output::line(format!("  {what} {}", file.path.display()))?;
     }
     Ok(())
 }
@@ -351,12 +348,6 @@ fn names<'n>(names: impl IntoIterator<Item = &'n DatasetName>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_shown_as_the_configuration_writes_them() {
-        let shown = |seconds| duration(std::time::Duration::from_secs(seconds));
-        assert_eq!([shown(30 * 86_400), shown(36 * 3_600), shown(90), shown(0)], ["30d", "36h", "90s", "0s"]);
-    }
 
     fn add(datasets: &[&str]) -> Add {
         Add {

@@ -4,15 +4,19 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
-use super::listing::{self, ConfigFile, Stop, Table, limit, line, operator, short};
+use super::config_file::ConfigFile;
+use super::operator::operator;
+use super::outcome::Stop;
+use super::output::{self, Table, line, short};
+use super::over_ledger::{self, limit};
 use crate::ledger::{Delivery, DeliveryState, Filter, Ledger};
 use crate::types::{Actor, Clock, DatasetName, DeliveryId, OrgId};
 
-#[derive(Debug, Args)]
-pub struct QueueArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     #[command(subcommand)]
@@ -26,6 +30,7 @@ enum QueueCommand {
     /// Let a dead or waiting delivery be claimed at once, with its attempts forgotten
     #[command(group = clap::ArgGroup::new("which").required(true).args(["delivery", "all_dead"]))]
     Retry {
+        /// Its id, as the listing has it
         delivery: Option<DeliveryId>,
         /// Every delivery in the dead letters
         #[arg(long)]
@@ -36,6 +41,7 @@ enum QueueCommand {
     },
     /// Take a lease away: the delivery may be claimed at once, its holder can no longer acknowledge it
     Release {
+        /// Its id, as the listing has it
         delivery: DeliveryId,
         /// Print JSON
         #[arg(long)]
@@ -43,7 +49,7 @@ enum QueueCommand {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct List {
     /// Only of this state: ready, leased, loaded or dead
     #[arg(long, value_name = "STATE")]
@@ -62,9 +68,9 @@ struct List {
     json: bool,
 }
 
-pub fn run(args: &QueueArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
-    listing::finish(listing::with_ledger(&args.config, async |ledger, _| match &args.command {
+    over_ledger::run(&args.config, async |ledger, _| match &args.command {
         QueueCommand::List(list) => print_list(ledger, list).await,
         QueueCommand::Retry { delivery: Some(delivery), json, .. } => {
             if !ledger.retry(*delivery, operator(), clock.now()).await? {
@@ -82,13 +88,14 @@ pub fn run(args: &QueueArgs) -> anyhow::Result<ExitCode> {
             }
             told(&[*delivery], "may be claimed now", *json)
         }
-    }))
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn print_list(ledger: &Ledger, list: &List) -> anyhow::Result<()> {
     let deliveries = select(ledger, list).await?;
     if list.json {
-        return Ok(listing::json(&deliveries)?);
+        return Ok(output::json(&deliveries)?);
     }
     let nothing = match list.state {
         None => "Everything is loaded.",
@@ -179,7 +186,7 @@ async fn not_possible(ledger: &Ledger, delivery: DeliveryId, needed: &str) -> an
 
 fn told(deliveries: &[DeliveryId], what: &str, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        return Ok(listing::json(&json!({ "deliveries": deliveries }))?);
+        return Ok(output::json(&json!({ "deliveries": deliveries }))?);
     }
     if deliveries.is_empty() {
         return Ok(line("No dead deliveries.")?);

@@ -2,8 +2,6 @@
 //!
 //! Must never keep the age identity where the gateway's files are, nor touch a folder that it did not make. Called by `cli`.
 
-#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
-
 mod folder;
 mod round;
 
@@ -18,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::{logging, outcome, output};
 use crate::{config, daemon};
 use folder::{Folder, FolderError, shell};
 
@@ -47,8 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let folder = match Folder::prepare(&args.dir) {
         Ok(folder) => folder,
         Err(error @ FolderError::NotOurs(_)) => {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "nightsafe: {error}");
+            outcome::say(&format!("nightsafe: {error}"));
             return Ok(ExitCode::from(2));
         }
         Err(FolderError::Failed(error)) => return Err(error),
@@ -67,7 +65,7 @@ async fn serve(folder: &Folder, once: bool) -> anyhow::Result<()> {
         folder.set_port(port)?;
         if !logging {
             let config = config::load(&folder.config()).map_err(daemon::InvalidConfig)?;
-            super::logging::start(&config.log)?;
+            logging::start(&config.log)?;
             logging = true;
         }
         let stop = CancellationToken::new();
@@ -94,7 +92,7 @@ async fn serve(folder: &Folder, once: bool) -> anyhow::Result<()> {
             if once {
                 return round::run(folder, address).await;
             }
-            print!("{}", advice(folder, address)?);
+            output::line(advice(folder, address)?)?;
             interrupted().await
         };
         let done = tokio::select! {
@@ -139,7 +137,7 @@ async fn interrupted() -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    println!("\nStopping.");
+    output::line("\nStopping.")?;
     Ok(())
 }
 
@@ -168,7 +166,7 @@ fn advice(folder: &Folder, address: SocketAddr) -> anyhow::Result<String> {
          In another terminal, as the provider:\n\n  {sftp}\n\n\
          and there:\n\n  put \"{}\" /{}/\n  ls -l /receipts\n  get /receipts/*.txt\n\n\
          As the data team, load it back:\n\n  {load}\n\n\
-         Ctrl-C ends the gateway.\n",
+         Ctrl-C ends the gateway.",
         folder.root().display(),
         folder.sample().display(),
         folder::DATASET,

@@ -1,25 +1,23 @@
 //! `nightsafe serve`: the gateway, until SIGTERM or Ctrl-C. A second one cuts the drain short, a third ends it on the spot.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config, daemon};
+use super::config_file::ConfigFile;
+use super::logging;
+use crate::daemon;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/nightsafe/nightsafe.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = config::load(&args.config).map_err(daemon::InvalidConfig)?;
-    super::logging::start(&config.log)?;
-    drop(config);
+    logging::start(&args.config.load()?.log)?;
     super::no_core_dumps();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -43,7 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             // As if killed: the next start clears up.
             std::process::exit(3);
         });
-        daemon::run(args.config.clone(), ready, stop, hurry).await
+        daemon::run(args.config.path.clone(), ready, stop, hurry).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

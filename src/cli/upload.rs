@@ -4,16 +4,19 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
 use super::audit::event_line;
-use super::listing::{self, ConfigFile, Stop, Table, limit, line, short, since};
+use super::config_file::ConfigFile;
+use super::outcome::Stop;
+use super::output::{self, Table, line, short, tame};
+use super::over_ledger::{self, limit, since};
 use crate::ledger::{Delivery, Filter, Ledger, Logged, UploadRow};
 use crate::types::{AccountName, DatasetName, OrgId, Timestamp, UploadId};
 
-#[derive(Debug, Args)]
-pub struct UploadArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     #[command(subcommand)]
@@ -26,6 +29,7 @@ enum UploadCommand {
     List(List),
     /// Show one upload: its receipt, its delivery and its events
     Show {
+        /// Its id, as the receipt and the listing have it
         upload: UploadId,
         /// Print JSON
         #[arg(long)]
@@ -33,7 +37,7 @@ enum UploadCommand {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct List {
     /// Only of this organisation
     #[arg(long, value_name = "ORG")]
@@ -55,11 +59,12 @@ struct List {
     json: bool,
 }
 
-pub fn run(args: &UploadArgs) -> anyhow::Result<ExitCode> {
-    listing::finish(listing::with_ledger(&args.config, async |ledger, _| match &args.command {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    over_ledger::run(&args.config, async |ledger, _| match &args.command {
         UploadCommand::List(list) => print_list(ledger, list).await,
         UploadCommand::Show { upload, json } => show(ledger, *upload, *json).await,
-    }))
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn print_list(ledger: &Ledger, list: &List) -> anyhow::Result<()> {
@@ -73,7 +78,7 @@ async fn print_list(ledger: &Ledger, list: &List) -> anyhow::Result<()> {
     };
     let uploads = ledger.uploads(&filter).await?;
     if list.json {
-        return Ok(listing::json(&uploads)?);
+        return Ok(output::json(&uploads)?);
     }
     Ok(table(&uploads).print("No uploads.")?)
 }
@@ -108,15 +113,14 @@ async fn show(ledger: &Ledger, upload: UploadId, as_json: bool) -> anyhow::Resul
     let events = ledger.events(&filter).await?;
     if as_json {
         let shown = json!({ "upload": row, "delivery": deliveries.first(), "events": events });
-        return Ok(listing::json(&shown)?);
+        return Ok(output::json(&shown)?);
     }
     Ok(line(text(row, deliveries.first(), &events).trim_end())?)
 }
 
 fn text(row: &UploadRow, delivery: Option<&Delivery>, events: &[Logged]) -> String {
     let mut text = row.receipt.text();
-    let mut field =
-        |name: &str, value: String| text.push_str(&format!("{:<15}{}\n", format!("{name}:"), listing::tame(&value)));
+    let mut field = |name: &str, value: String| text.push_str(&format!("{:<15}{}\n", format!("{name}:"), tame(&value)));
     field("\nPlace", row.place.clone());
     if let Some(delivery) = delivery {
         field("Sealed", format!("{} bytes", row.sealed_size));

@@ -97,7 +97,7 @@ pub fn load_with_warnings(file: &Path) -> Result<Loaded, (Vec<Diagnostic>, Vec<W
 fn open_main(file: &Path, findings: &Findings) -> Option<Source> {
     let main = Source::open(file, findings);
     if main.is_none() && findings.errors() == 0 {
-        let help = "nightsafe init DIR writes a configuration; --config FILE says where one is";
+        let help = "nightsafe init DIR writes a configuration; --config FILE or NIGHTSAFE_CONFIG says where one is";
         findings.error(Diagnostic::of_file(file, "there is no such file", help));
     }
     main
@@ -198,7 +198,7 @@ impl Everything {
     /// What is allowed, but surely not meant.
     fn look_for_gaps(&self, server: &Server, file: &Path, findings: &Findings) {
         if self.orgs.is_empty() {
-            let help = "add orgs/NAME.toml: nightsafe org add NAME";
+            let help = "add one: nightsafe org add ID --name \"...\" --dataset DATASET --recipient age1...";
             findings.warning(Diagnostic::of_file(file, "there is no organisation, so nobody could come in", help));
         }
         let admitted: BTreeSet<Role> = server.listeners.iter().flat_map(|listener| &listener.roles).copied().collect();
@@ -208,7 +208,7 @@ impl Everything {
                 let Account { name, role, keys, disabled, .. } = &account.value;
                 if keys.is_empty() && !disabled {
                     let message = format!("{name} has no key, so nobody can use it");
-                    let help = format!("add one: nightsafe key add {name} --file KEY.pub");
+                    let help = format!("add one: nightsafe key add --account {name} FILE.pub");
                     findings.warning(source.at(account.span.clone(), message, help));
                 }
                 if !admitted.contains(role) && !server.listeners.is_empty() {

@@ -30,7 +30,7 @@ use tasks::Tasks;
 
 /// The configuration cannot be used; the daemon did not start.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration has {} error(s)", .0.len())]
+#[error("the configuration has {} error{}", .0.len(), if .0.len() == 1 { "" } else { "s" })]
 pub struct InvalidConfig(pub Vec<Diagnostic>);
 
 /// How long a session has to say good-bye once the drain is over.
@@ -96,7 +96,8 @@ pub async fn run(
     let (end, quit) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = Tasks::default();
     for (socket, listener, address) in sockets {
-        tracing::info!(listener.address = %address, listener.roles = ?listener.roles, "listening");
+        let roles: Vec<&str> = listener.roles.iter().map(|role| role.as_str()).collect();
+        tracing::info!(listener.address = %address, listener.roles = roles.join(","), "listening");
         let served = ssh::serve(socket, listener, services.clone(), keys.clone(), stop.clone(), end.clone());
         tasks.spawn("listener", async move {
             served.await;
@@ -209,7 +210,8 @@ fn told(reload: &Reload, clock: &Clock) -> Event {
     match reload {
         Reload::Swapped { config, restart_needed, warnings } => {
             for warning in warnings {
-                tracing::warn!(reason = %warning.0.message, "configuration");
+                tracing::warn!(reason = %warning.0.message, file = %warning.0.file.display(), line = warning.0.line,
+                    "the configuration is valid, but odd");
             }
             if !restart_needed.is_empty() {
                 tracing::warn!(settings = ?restart_needed, "these settings changed, and take effect at the next start");

@@ -34,7 +34,7 @@ impl Presence {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+            .with_context(|| format!("cannot open {}: run this as the user that owns it", path.display()))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!(
                 "another nightsafe has the state directory {}: stop it first, or give this one a directory of its own ([paths] state)",

@@ -3,6 +3,7 @@
 //! Decides, and changes nothing. Called by `intake` at the beginning, as an upload grows, and at a RENAME.
 
 use super::{Inner, working};
+use crate::config::units::format_size;
 use crate::config::{Config, Dataset, Org};
 use crate::types::*;
 
@@ -75,7 +76,8 @@ fn dataset<'a>(config: &'a Config, org: &'a Org, place: &Place, name: &FileName)
     }
 }
 
-fn directories(org: &Org) -> String {
+/// Where an organisation may put files, in words.
+pub fn directories(org: &Org) -> String {
     let names: Vec<String> = org.datasets.iter().map(|dataset| format!("/{dataset}/")).collect();
     match names.as_slice() {
         [] => "there are none for your organisation".into(),
@@ -93,8 +95,9 @@ impl Inner {
         })?;
         if stored.saturating_add(self.registry.bytes(org)) >= quota {
             return Err(Refusal::denied(format!(
-                "your organisation's quota of {quota} bytes is used up: wait until earlier files were loaded, or ask the operator of \
-                 this gateway for more"
+                "your organisation's quota of {} is used up: wait until earlier files were loaded, or ask the operator of \
+                 this gateway for more",
+                format_size(quota)
             )));
         }
         let vault = self.vault.clone();

@@ -201,7 +201,7 @@ impl Inner {
         {
             tracing::warn!(upload.id = %facts.upload, %error, "the time that the client set was not recorded");
         }
-        self.log(facts, receipt.time, "upload accepted");
+        self.log(facts, receipt.time, "upload accepted", None);
         Ok(receipt)
     }
 
@@ -235,7 +235,7 @@ impl Inner {
                 "the file was not taken ({reasons}), and the gateway could not record that"
             ));
         }
-        self.log(facts, time, "upload rejected");
+        self.log(facts, time, "upload rejected", Some(&reasons));
         Refusal::rejected(reasons)
     }
 
@@ -249,11 +249,11 @@ impl Inner {
     /// Tells the audit log of an upload that came to nothing.
     pub(super) async fn aborted(&self, facts: &Facts, why: &str) {
         let now = self.clock.now();
-        self.log(facts, now, "upload aborted");
+        self.log(facts, now, "upload aborted", Some(why));
         self.recorder.record(event(facts, Kind::UploadAborted, facts.actor.clone(), now).with("reason", why)).await;
     }
 
-    fn log(&self, facts: &Facts, now: Timestamp, what: &str) {
+    fn log(&self, facts: &Facts, now: Timestamp, what: &str, reason: Option<&str>) {
         let duration_ms = u64::try_from(now.duration_since(facts.began).as_millis()).unwrap_or(0);
         tracing::info!(
             upload.id = %facts.upload,
@@ -262,6 +262,7 @@ impl Inner {
             dataset = %facts.dataset,
             size_bytes = facts.size(),
             duration_ms,
+            reason,
             "{what}"
         );
     }

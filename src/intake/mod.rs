@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use admit::directories;
 pub use recovery::{Recovered, recover};
 pub use upload::Upload;
 

@@ -146,8 +146,10 @@ async fn feed(
 ) -> Result<(), (String, Option<ChildStdin>)> {
     loop {
         let piece = tokio::select! {
-            piece = pieces.recv() => piece,
+            // First: the opening thread hangs up when it is told to halt, which is no failure of its own.
+            biased;
             () = halt.cancelled() => return Ok(()),
+            piece = pieces.recv() => piece,
         };
         let why = match piece {
             Some(Ok(piece)) if piece.is_empty() => return Ok(()),

@@ -138,6 +138,9 @@ pub struct Answer {
     pub status: Option<u32>,
 }
 
+/// Longest wait for a goodbye to go out.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// One authenticated connection. Dropping it ends it.
 pub struct Gateway {
     handle: Handle<HostKey>,
@@ -247,9 +250,17 @@ impl Gateway {
             .map_err(|e| GatewayError::Broken(format!("SFTP did not start: {e}")))
     }
 
-    /// Says goodbye; errors do not matter any more.
+    /// Says goodbye, and waits until it went out; errors do not matter any more.
     pub async fn close(&self) {
-        let _ = self.handle.disconnect(Disconnect::ByApplication, "done", "en").await;
+        let said = async {
+            if self.handle.disconnect(Disconnect::ByApplication, "done", "en").await.is_err() {
+                return;
+            }
+            while !self.handle.is_closed() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, said).await;
     }
 }
 

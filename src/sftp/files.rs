@@ -18,7 +18,7 @@ use super::shared::{DEADLINE, Shared};
 use super::status::No;
 use super::tree::{self, Node, is_a_directory, missing};
 use super::wire::Part;
-use crate::intake::{Closed, Upload};
+use crate::intake::{self, Closed, Upload};
 use crate::types::{Refusal, Role};
 
 pub(super) async fn open(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
@@ -45,18 +45,32 @@ async fn open_upload(core: &mut Core, path: &[u8], flags: OpenFlags) -> Result<O
     if core.shared.principal.role() != Role::Provider {
         return Err(Refusal::denied("this account takes deliveries: it cannot send files"));
     }
-    let spot = match tree::locate(&core.shared, path)? {
-        Node::Provider(provider::Node::Upload(spot)) => spot,
-        Node::Provider(provider::Node::Help | provider::Node::Receipt(_)) | Node::Loader(_) => return Err(read_only()),
-        Node::Provider(provider::Node::Root | provider::Node::Dataset(_) | provider::Node::Receipts) => {
+    let spot = match tree::locate(&core.shared, path) {
+        // `put FILE outbox/`: the client means a directory, and there is none.
+        Ok(Node::Provider(provider::Node::Upload(_))) if path.ends_with(b"/") => return Err(no_directory(core)),
+        Ok(Node::Provider(provider::Node::Upload(spot))) => spot,
+        Ok(Node::Provider(provider::Node::Help | provider::Node::Receipt(_)) | Node::Loader(_)) => {
+            return Err(read_only());
+        }
+        Ok(Node::Provider(provider::Node::Root | provider::Node::Dataset(_) | provider::Node::Receipts)) => {
             return Err(is_a_directory());
         }
+        Err(refusal) if refusal == missing() => return Err(no_directory(core)),
+        Err(refusal) => return Err(refusal),
     };
     core.turns.settled(&spot).await;
     may_begin(provider::find(&core.shared, &spot).await?.as_ref(), flags)?;
     let shared = &core.shared;
     let upload = shared.services.intake.begin(&shared.principal, &spot.place, &spot.name).await?;
     Ok(Open::Upload(Box::new(Incoming { upload: Some(upload), spot, failed: None, modified: None })))
+}
+
+/// For a file that was to go where no files go.
+fn no_directory(core: &Core) -> Refusal {
+    match provider::org(&core.shared.config(), &core.shared) {
+        Ok(org) => Refusal::not_found(format!("files cannot be put there: {}", intake::directories(org))),
+        Err(refusal) => refusal,
+    }
 }
 
 pub(super) fn read_only() -> Refusal {

@@ -76,14 +76,17 @@ impl<B: Behind> Handler<B> {
             return;
         }
         let asked: String = asked.chars().filter(|c| !c.is_control()).take(ASKED_MAX).collect();
-        tracing::info!(
-            session.id = %principal.session(),
-            peer.address = %self.visit.peer,
-            account = %principal.account(),
-            org = %principal.org(),
-            request,
-            "request refused"
-        );
+        // OpenSSH offers its language at each login: that stands in the audit log alone.
+        if request != "environment" {
+            tracing::info!(
+                session.id = %principal.session(),
+                peer.address = %self.visit.peer,
+                account = %principal.account(),
+                org = %principal.org(),
+                request,
+                "request refused"
+            );
+        }
         let mut event =
             Event::new(self.door.clock.now(), Kind::RequestRefused, principal.actor().clone()).with("request", request);
         if !asked.is_empty() {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
-use super::Stop;
+use crate::cli::outcome::Stop;
 use crate::types::{AccountName, DatasetName, OrgId, Role};
 
 /// An account to be written.

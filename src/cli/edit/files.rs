@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::Stop;
+use crate::cli::outcome::Stop;
 
 /// One file of a change: its text before and after; none is no file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,98 +4,29 @@
 //! that the audit log is not told of. Called by the commands `org`, `account` and `key`; the texts themselves are
 //! edited in [`document`] and [`keyfile`], the files in [`files`].
 
-#![allow(clippy::print_stderr, reason = "commands speak to people on standard error")]
-
 pub mod document;
 pub mod files;
 pub mod keyfile;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use rustix::fs::FlockOperation;
 
 pub use files::FileChange;
 
-use super::table;
+use super::config_file::ConfigFile;
+use super::operator::operator;
+use super::outcome::Stop;
 use crate::audit::{Event, Kind};
-use crate::config::{self, Config, Diagnostic};
+use crate::config::{self, Config};
 use crate::ledger::{Filter, Ledger};
-use crate::types::{Actor, Clock, OrgId, Timestamp};
-
-/// Where nightsafe.toml is when nobody says otherwise.
-const DEFAULT_FILE: &str = "/etc/nightsafe/nightsafe.toml";
+use crate::types::{Clock, OrgId, Timestamp};
 
 /// How often, and how long each time, a command waits for another one.
 const WAITS: u32 = if cfg!(test) { 2 } else { 100 };
 const WAIT: std::time::Duration = std::time::Duration::from_millis(50);
-
-/// `--config`, as every command takes it.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ConfigFile {
-    /// The configuration to use
-    #[arg(long = "config", value_name = "FILE", global = true, default_value = DEFAULT_FILE)]
-    pub path: PathBuf,
-}
-
-/// Why a command stops without having failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Stop {
-    /// The answer is no: no such thing, or there is one already. Exit status 1.
-    #[error("{0}")]
-    No(String),
-    /// Usage or configuration. Exit status 2.
-    #[error("{0}")]
-    Usage(String),
-}
-
-/// Turns what a command came to into its exit status: a [`Stop`] is told on standard error here, a failure is the
-/// caller's to tell.
-pub fn finish(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    let error = match result {
-        Ok(()) => return Ok(ExitCode::SUCCESS),
-        Err(error) => error,
-    };
-    let status = match error.downcast_ref::<Stop>() {
-        Some(Stop::No(_)) => 1,
-        Some(Stop::Usage(_)) => 2,
-        None => return Err(error),
-    };
-    eprintln!("nightsafe: {error:#}");
-    Ok(ExitCode::from(status))
-}
-
-/// Loads a configuration to look at.
-///
-/// # Errors
-/// All that is wrong with it, with file:line:column.
-pub fn load(file: &Path) -> Result<Config, Stop> {
-    config::load(file).map_err(|faults| Stop::Usage(told(&faults)))
-}
-
-/// Faults as a person reads them: `file:line:column`, the line with a caret, what to write instead.
-fn told(faults: &[Diagnostic]) -> String {
-    let mut text = String::from("the configuration is not valid");
-    for fault in faults {
-        text.push_str(&format!("\n{}", fault.file.display()));
-        if fault.line > 0 {
-            text.push_str(&format!(":{}:{}", fault.line, fault.column));
-        }
-        text.push_str(&format!(": {}", table::tame(&fault.message)));
-        if !fault.source.is_empty() {
-            let indent = " ".repeat(fault.column.saturating_sub(1));
-            let caret = "^".repeat(fault.width.max(1));
-            let source = fault.source.replace('\t', " ");
-            text.push_str(&format!("\n    {}\n    {indent}{caret}", table::tame(&source)));
-        }
-        if !fault.help.is_empty() {
-            text.push_str(&format!("\n    {}", fault.help));
-        }
-    }
-    text
-}
 
 /// What a command changes: files in an order in which each step leaves a valid configuration.
 #[derive(Debug, Default)]
@@ -131,6 +62,7 @@ impl Change {
 /// One command's hold on the configuration: valid when taken, no other command edits meanwhile, the ledger is open.
 pub struct Editor {
     pub config: Config,
+    file: ConfigFile,
     now: Timestamp,
     ledger: Ledger,
     runtime: tokio::runtime::Runtime,
@@ -142,9 +74,9 @@ impl Editor {
     /// # Errors
     /// When another command is at it, the configuration is not valid, or the ledger cannot be opened: nothing is edited
     /// then, since it could not be audited.
-    pub fn open(file: &Path) -> anyhow::Result<Self> {
-        let lock = lock(file)?;
-        let config = load(file)?;
+    pub fn open(file: &ConfigFile) -> anyhow::Result<Self> {
+        let lock = lock(&file.path)?;
+        let config = file.load()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let state = &config.paths.state;
         files::make_private_folder(state)
@@ -162,7 +94,7 @@ impl Editor {
         };
         // Made by root in a folder of the gateway's user, it would shut the gateway out.
         files::hand_over(state, &["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"]);
-        Ok(Self { config, now: Clock::system().now(), ledger, runtime, _lock: lock })
+        Ok(Self { config, file: file.clone(), now: Clock::system().now(), ledger, runtime, _lock: lock })
     }
 
     /// When the command began.
@@ -190,8 +122,7 @@ impl Editor {
     /// # Errors
     /// The faults that the change would have brought in, or what failed.
     pub fn apply(self, command: &str, change: &Change) -> anyhow::Result<()> {
-        let user = operator();
-        let mut event = Event::new(self.now, Kind::OperatorCommand, Actor::operator(&user)).with("command", command);
+        let mut event = Event::new(self.now, Kind::OperatorCommand, operator()).with("command", command);
         if let Some(org) = &change.org {
             event = event.org(org);
         }
@@ -201,9 +132,7 @@ impl Editor {
         let changed: Vec<String> = change.files.iter().map(|file| file.path.display().to_string()).collect();
         let event = event.with("changed", changed);
         files::replace(&change.files, || {
-            load(&self.config.file).map_err(|(Stop::No(why) | Stop::Usage(why))| {
-                Stop::Usage(format!("the change was not made, since after it {why}"))
-            })?;
+            self.file.load().context("the change was not made, since with it the configuration would not be valid")?;
             self.runtime
                 .block_on(self.ledger.record(event))
                 .context("the change could not be audited, so it was taken back")
@@ -216,11 +145,6 @@ impl Editor {
             .block_on(self.ledger.close())
             .context("the change was made and audited, but the ledger did not close")
     }
-}
-
-/// ` --config FILE` for a command to copy, empty where the default file is meant.
-pub fn config_option(config: &Config) -> String {
-    if config.file == Path::new(DEFAULT_FILE) { String::new() } else { format!(" --config {}", config.file.display()) }
 }
 
 /// `orgs/<org>.toml`
@@ -276,32 +200,9 @@ fn lock(file: &Path) -> anyhow::Result<File> {
     Err(Stop::No(format!("another nightsafe command is editing {} right now: try again", folder.display())).into())
 }
 
-/// Who runs this: the user behind sudo, the user, or the number of one; printable, 64 characters at the most.
-fn operator() -> String {
-    let named = |variable| std::env::var(variable).ok().filter(|name: &String| !name.trim().is_empty());
-    let user =
-        named("SUDO_USER").or_else(|| named("USER")).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
-    user.chars().filter(|c| !c.is_control() && !crate::types::deceives(*c)).take(64).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn faults_are_told_with_place_caret_and_help() {
-        let fault = Diagnostic {
-            file: "orgs/a.toml".into(),
-            line: 3,
-            column: 5,
-            message: "unknown key".into(),
-            help: "write `name`".into(),
-            source: "abc naem".into(),
-            width: 4,
-        };
-        let text = told(&[fault]);
-        assert!(text.contains("orgs/a.toml:3:5: unknown key\n    abc naem\n        ^^^^\n    write `name`"), "{text}");
-    }
 
     #[test]
     fn the_nearest_name_is_offered_and_a_far_one_is_not() {

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, PublicKey};
 
-use super::Stop;
+use crate::cli::outcome::Stop;
 use crate::types::Timestamp;
 
 /// Most bytes of what is handed in; the largest key in use is under 3 KiB.

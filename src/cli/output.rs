@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use crate::types::deceives;
+use crate::types::{Timestamp, deceives};
 
 /// An aligned table: a header line and rows, two spaces between columns, nothing after the last.
 #[derive(Debug, Clone)]
@@ -31,29 +31,23 @@ impl Table {
         self.rows.push(cells);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Prints the table, or `nothing` in its place when it has no rows.
     ///
     /// # Errors
     /// When standard output cannot be written to.
     pub fn print(&self, nothing: &str) -> io::Result<()> {
-        line(if self.is_empty() { nothing.to_owned() } else { self.to_string() }.trim_end())
+        line(if self.rows.is_empty() { nothing.to_owned() } else { self.to_string() }.trim_end())
     }
 }
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut widths: Vec<usize> = self.headers.iter().map(|header| header.len()).collect();
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let headers = self.headers.iter().map(|header| (*header).to_owned()).collect();
-        for row in std::iter::once(&headers).chain(&self.rows) {
+        let headers: Vec<String> = self.headers.iter().map(|header| (*header).to_owned()).collect();
+        let lines = || std::iter::once(&headers).chain(&self.rows);
+        let widths: Vec<usize> = (0..headers.len())
+            .map(|column| lines().map(|row| row[column].chars().count()).max().unwrap_or(0))
+            .collect();
+        for row in lines() {
             let mut text = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 write!(text, "{cell:<width$}  ")?;
@@ -73,16 +67,13 @@ pub fn tame(text: &str) -> String {
     tamed
 }
 
-/// Prints one line (or several, when the text holds line ends). A reader that went away is no error: `head` does that.
+/// Prints one line (or several, when the text holds line ends).
 ///
 /// # Errors
-/// When standard output cannot be written to.
+/// When standard output cannot be written to. That its reader went away is told apart in `outcome`.
 pub fn line(text: impl AsRef<str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()) {
-        Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => done,
-    }
+    writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush())
 }
 
 /// Prints a value as indented JSON.
@@ -91,6 +82,26 @@ pub fn line(text: impl AsRef<str>) -> io::Result<()> {
 /// When standard output cannot be written to.
 pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
     line(serde_json::to_string_pretty(value)?)
+}
+
+/// Prints `name: value` for each, the values in one column; a value of several lines stays in it.
+///
+/// # Errors
+/// When standard output cannot be written to.
+pub fn fields<'n>(fields: impl IntoIterator<Item = (&'n str, String)>) -> io::Result<()> {
+    let fields: Vec<_> = fields.into_iter().collect();
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 3;
+    for (name, value) in fields {
+        let value: Vec<String> = value.split('\n').map(tame).collect();
+        let between = format!("\n{}", " ".repeat(width));
+        line(format!("{:<width$}{}", format!("{name}:"), value.join(&between)).trim_end())?;
+    }
+    Ok(())
+}
+
+/// A moment for a column: whole seconds.
+pub fn short(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 
 #[cfg(test)]
