@@ -2,8 +2,8 @@
 //!
 //! Must never close the command's standard input unless all of the plaintext went in, so that end of file means whole
 //! (but when the loader itself is killed, the kernel closes it: a command that cannot take a part back counts
-//! `NIGHTSAFE_SIZE` bytes first, and the delivery comes again); and never let plaintext touch a disk. The command runs in a process group of its own, which is ended as one. Called by
-//! `deliver`, after the object verified.
+//! `NIGHTSAFE_SIZE` bytes first, and the delivery comes again); and never let plaintext touch a disk. The command runs
+//! in a process group of its own, which is ended as one. Called by `deliver`, after the object verified.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd as _;
