@@ -19,7 +19,7 @@ use super::visit::Visit;
 use crate::access::{Admission, Arrival, Principal, Why};
 use crate::audit::{Event, Kind};
 use crate::sftp::Broken;
-use crate::types::Role;
+use crate::types::{Role, deceives};
 
 /// Keys that a client may ask about before it proves one; all of them are answered alike.
 const OFFERS_MAX: usize = 64;
@@ -75,7 +75,7 @@ impl<B: Behind> Handler<B> {
         if before >= EVENTS_MAX || repeated {
             return;
         }
-        let asked: String = asked.chars().filter(|c| !c.is_control()).take(ASKED_MAX).collect();
+        let asked: String = asked.chars().filter(|&c| !c.is_control() && !deceives(c)).take(ASKED_MAX).collect();
         // OpenSSH offers its language at each login: that stands in the audit log alone.
         if request != "environment" {
             tracing::info!(
