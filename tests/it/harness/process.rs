@@ -11,8 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// What a process that ended left behind.
 #[derive(Debug)]
 pub struct Done {
-    /// Read when a failed test prints it.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "read when a failed test prints it")]
     pub command: String,
     pub status: ExitStatus,
     pub stdout: String,
