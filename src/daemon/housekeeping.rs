@@ -1,9 +1,10 @@
-//! What falls due by itself: leases that ran out, drafts that nobody completed, loaded objects past their retention.
+//! What falls due by itself: leases that ran out, drafts that nobody completed, loaded objects past their retention, the ledger's mark.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::mark::Mark;
 use crate::config::Live;
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Policy};
@@ -13,6 +14,7 @@ use crate::vault::Vault;
 const LEASES: Duration = Duration::from_secs(1);
 const DRAFTS: Duration = Duration::from_secs(10);
 const RETENTION: Duration = Duration::from_secs(60);
+const MARK: Duration = Duration::from_secs(60);
 
 /// Runs until `quit`. A failure of one round is logged and tried again with the next: a full disk must not end it.
 pub async fn run(
@@ -20,13 +22,15 @@ pub async fn run(
     ledger: Ledger,
     vault: Vault,
     intake: Intake,
+    mark: Mark,
     clock: Clock,
     quit: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut leases = tokio::time::interval(LEASES);
     let mut drafts = tokio::time::interval(DRAFTS);
     let mut retention = tokio::time::interval(RETENTION);
-    for interval in [&mut leases, &mut drafts, &mut retention] {
+    let mut marks = tokio::time::interval(MARK);
+    for interval in [&mut leases, &mut drafts, &mut retention, &mut marks] {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }
     loop {
@@ -40,6 +44,7 @@ pub async fn run(
                 }
             }
             _ = drafts.tick() => intake.expire_drafts().await,
+            _ = marks.tick() => super::note(&mark, &ledger).await,
             _ = retention.tick() => {
                 if let Err(error) = remove_loaded(&config, &ledger, &vault, &clock).await {
                     tracing::error!(reason = format!("{error:#}"), "loaded objects past their retention could not be removed");

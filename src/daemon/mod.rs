@@ -4,6 +4,7 @@
 //! `quickstart`).
 
 mod housekeeping;
+mod mark;
 mod notices;
 mod presence;
 mod sockets;
@@ -60,12 +61,15 @@ pub async fn run(
         .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
     let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"))
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
+    let mark = mark::Mark::new(&config.paths.state);
+    mark.check(&ledger).await?;
     intake::recover(&vault, &ledger, &clock).await.context("start-up recovery failed")?;
     // After the recovery, which frees the spool's space, and whose mark it is: what began before it has its end.
     let started = Event::new(clock.now(), Kind::DaemonStarted, Actor::gateway())
         .with("version", env!("CARGO_PKG_VERSION"))
         .with("config", config.file.display().to_string());
     ledger.record(started).await.context("the start could not be audited")?;
+    note(&mark, &ledger).await;
 
     // Everything is consistent from here on: sockets may open.
     let sockets = sockets::open(&config).await?;
@@ -114,7 +118,15 @@ pub async fn run(
     });
     tasks.spawn(
         "housekeeping",
-        housekeeping::run(live.clone(), ledger.clone(), vault.clone(), intake.clone(), clock.clone(), quit.clone()),
+        housekeeping::run(
+            live.clone(),
+            ledger.clone(),
+            vault.clone(),
+            intake.clone(),
+            mark.clone(),
+            clock.clone(),
+            quit.clone(),
+        ),
     );
     tasks.spawn("watchdog", notices::watchdog(ledger.clone(), quit.clone()));
 
@@ -153,11 +165,19 @@ pub async fn run(
     tasks.join(FAREWELL).await;
     let why = failed.as_ref().map_or("asked to", |_| "a task failed");
     let told = ledger.record(Event::new(clock.now(), Kind::DaemonStopped, Actor::gateway()).with("reason", why)).await;
+    note(&mark, &ledger).await;
     let closed = ledger.close().await;
     drop(presence);
     tracing::info!(reason = why, "stopped");
     failed.map_or(Ok(()), Err)?;
     Ok(told.and(closed)?)
+}
+
+/// A mark that was not noted is no reason to stop: the one before it still holds.
+async fn note(mark: &mark::Mark, ledger: &Ledger) {
+    if let Err(error) = mark.set(ledger).await {
+        tracing::error!(error = format!("{error:#}"), "how far the ledger has come was not noted");
+    }
 }
 
 /// Waits until no upload is under way, nor one about to be renamed, at most `limit`.

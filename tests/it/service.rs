@@ -104,6 +104,42 @@ fn starting_and_stopping_are_audited_and_the_state_is_private() {
     }
 }
 
+/// Puts the ledger's files (with those that SQLite keeps beside it) of one folder in the place of another's.
+fn replace_ledger(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for end in ["", "-wal", "-shm"] {
+        let (from, to) = (from.join(format!("ledger.sqlite{end}")), to.join(format!("ledger.sqlite{end}")));
+        let _ = std::fs::remove_file(&to);
+        if from.exists() {
+            std::fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_older_ledger_than_the_vault_is_refused_and_nothing_is_removed() {
+    let mut gateway = Gateway::start(Setup::new());
+    let (state, older, right) = (gateway.path("state"), gateway.path("older"), gateway.path("right"));
+    gateway.terminate();
+    replace_ledger(&state, &older);
+    gateway.launch();
+    gateway.put(&gateway.harbour(), &csv(1_000, 1), "/visits.csv");
+    gateway.terminate();
+
+    replace_ledger(&state, &right);
+    replace_ledger(&older, &state);
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_nightsafe"));
+    daemon.args(["serve", "--config"]).arg(gateway.config_file());
+    let refused = run(daemon, b"", PATIENCE).exits(3);
+    assert!(refused.words().contains("old copy"), "{refused:#?}");
+
+    // What was answered OK is still there for the right one: settling compares vault and ledger.
+    replace_ledger(&right, &state);
+    gateway.launch();
+    gateway.settle();
+    assert_eq!(gateway.uploads().len(), 1);
+}
+
 #[test]
 fn the_audit_log_is_append_only_in_the_database_too() {
     let mut gateway = Gateway::start(Setup::new());
