@@ -18,6 +18,7 @@ mod canary;
 mod cli;
 mod door;
 mod drafts;
+mod fuzz;
 mod hostile;
 mod kill;
 mod loading;
