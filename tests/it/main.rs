@@ -24,5 +24,6 @@ mod kill;
 mod loading;
 mod queue;
 mod service;
+mod soak;
 mod tenants;
 mod upload;
