@@ -2,7 +2,7 @@
 //! killed; operators list and change the configuration. After each round the promises stand in the ledger, and what the daemon
 //! holds (descriptors, threads, memory) is what it held after the first rounds.
 //!
-//! `NIGHTSAFE_SOAK_SECONDS` sets the time (5 unless said otherwise); `tests/campaign soak --minutes 30` runs the long one.
+//! `NIGHTSAFE_SOAK_SECONDS` sets the time (3 unless said otherwise); `tests/campaign soak --minutes 30` runs the long one.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -31,7 +31,7 @@ type Promises = BTreeMap<String, String>;
 
 #[test]
 fn after_each_round_of_everyone_at_work_promises_are_kept_and_the_daemon_holds_no_more_than_before() {
-    let time = std::env::var("NIGHTSAFE_SOAK_SECONDS").map_or(5, |text| text.parse().expect("a number of seconds"));
+    let time = std::env::var("NIGHTSAFE_SOAK_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
     let end = Instant::now() + Duration::from_secs(time);
     let mut dice = Dice::new();
     let queue = "attempts = 50\nbackoff = \"100ms\"\nbackoff_max = \"200ms\"";
