@@ -75,8 +75,9 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         Stored::Draft(spool) => {
             entry.stays = true;
             let closed = intake.clock.now();
-            intake.registry.close(Draft { facts: facts.clone(), spool, size, sha256, closed });
+            let replaced = intake.registry.close(Draft { facts: facts.clone(), spool, size, sha256, closed });
             intake.recorder.record(event(&facts, Kind::DraftClosed, facts.actor.clone(), closed)).await;
+            intake.replaced(replaced, &facts.actor).await;
             Ok(Closed::Draft { size })
         }
         Stored::Nothing => {

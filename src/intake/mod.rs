@@ -206,8 +206,9 @@ impl Intake {
         let actor = principal.actor().clone();
         if admitted.working {
             let event = ending::renamed(&facts, actor, &to.0, &to.1, self.0.clock.now());
-            facts.relabel(to.0, to.1);
+            let Some(replaced) = self.0.registry.relabel(&facts, to.0, to.1) else { return Err(completing(from.1)) };
             self.0.recorder.record(event).await;
+            self.0.replaced(replaced, principal.actor()).await;
             return Ok(Closed::Draft { size: facts.size() });
         }
         let Some(draft) = self.0.registry.complete(facts.upload) else { return Err(completing(from.1)) };
@@ -306,6 +307,13 @@ impl Inner {
     /// That long before now; none before time began.
     fn ago(&self, age: Duration) -> Option<Timestamp> {
         self.clock.now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok()
+    }
+
+    /// Removes drafts whose name another draft took.
+    async fn replaced(&self, drafts: Vec<Draft>, actor: &Actor) {
+        for draft in drafts {
+            self.discard(draft, actor.clone(), "another draft took its name").await;
+        }
     }
 
     /// Removes a closed draft, with its event.

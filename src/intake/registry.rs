@@ -118,6 +118,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes out the other closed drafts of that name. Under the lock of whoever gave the name: of two at once, one stays.
+fn namesakes(slots: &mut BTreeMap<UploadId, Slot>, facts: &Facts) -> Vec<Draft> {
+    let label = facts.label();
+    let same = |slot: &Slot| {
+        matches!(slot, Slot::Closed(draft) if draft.facts.upload != facts.upload
+            && draft.facts.org == facts.org
+            && *lock(&draft.facts.label) == label)
+    };
+    let uploads: Vec<UploadId> = slots.iter().filter(|(_, slot)| same(slot)).map(|(upload, _)| *upload).collect();
+    let taken = uploads.iter().filter_map(|upload| slots.remove(upload));
+    taken.filter_map(|slot| if let Slot::Closed(draft) = slot { Some(draft) } else { None }).collect()
+}
+
 impl Registry {
     /// Enters a new upload, unless the organisation has `most` already.
     pub(super) fn enter(&self, facts: &Arc<Facts>, handle: Handle, most: usize) -> bool {
@@ -135,9 +148,24 @@ impl Registry {
         drop(left);
     }
 
-    /// An upload under way became a closed draft.
-    pub(super) fn close(&self, draft: Draft) {
-        lock(&self.0).insert(draft.facts.upload, Slot::Closed(draft));
+    /// An upload under way became a closed draft. Returns the drafts whose name it took, which are out: one name is one
+    /// file, and an older one must not come to light again when the newer is renamed or removed.
+    pub(super) fn close(&self, draft: Draft) -> Vec<Draft> {
+        let mut slots = lock(&self.0);
+        let facts = draft.facts.clone();
+        slots.insert(facts.upload, Slot::Closed(draft));
+        namesakes(&mut slots, &facts)
+    }
+
+    /// A closed draft goes by another working name. Returns the drafts whose name it took, as [`Registry::close`] does;
+    /// none when it is no closed draft any more.
+    pub(super) fn relabel(&self, facts: &Facts, place: Place, name: FileName) -> Option<Vec<Draft>> {
+        let mut slots = lock(&self.0);
+        if !matches!(slots.get(&facts.upload), Some(Slot::Closed(_))) {
+            return None;
+        }
+        facts.relabel(place, name);
+        Some(namesakes(&mut slots, facts))
     }
 
     /// Takes a closed draft out to complete it; it stays entered until it leaves or is closed again.

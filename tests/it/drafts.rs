@@ -69,6 +69,28 @@ fn a_draft_can_be_removed_and_is_gone() {
 }
 
 #[test]
+fn a_draft_that_is_uploaded_again_is_one_file_and_the_first_does_not_come_back() {
+    let gateway = Gateway::start(Setup::new());
+    for seed in [1, 2] {
+        gateway.put(&gateway.harbour(), &csv(5_000, seed), "/visits.csv.part");
+    }
+    assert_eq!(gateway.events_of(Kind::DraftRemoved).len(), 1);
+    gateway.harbour().sftp("rename /visits.csv.part /visits.csv\n").ok();
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&csv(5_000, 2)));
+    assert!(!gateway.harbour().list("/").contains(&"visits.csv.part".into()), "the first came back");
+}
+
+#[test]
+fn a_draft_that_is_renamed_onto_another_takes_its_place() {
+    let gateway = Gateway::start(Setup::new());
+    gateway.put(&gateway.harbour(), &csv(5_000, 1), "/older.csv.part");
+    gateway.put(&gateway.harbour(), &csv(5_000, 2), "/newer.csv.part");
+    gateway.harbour().sftp("rename /older.csv.part /newer.csv.part\nrename /newer.csv.part /visits.csv\n").ok();
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&csv(5_000, 1)));
+    assert!(!gateway.harbour().list("/").contains(&"newer.csv.part".into()), "what was replaced came back");
+}
+
+#[test]
 fn a_draft_that_nobody_renames_is_removed_and_audited() {
     let gateway = Gateway::start(Setup::new().intake("drafts_expire = \"1s\""));
     gateway.put(&gateway.harbour(), &csv(80_000, 5), "/visits.csv.part");

@@ -255,6 +255,11 @@ impl Gateway {
         self.daemon.is_some()
     }
 
+    /// Whether the daemon ended without being told to.
+    pub fn has_ended(&mut self) -> bool {
+        self.daemon.as_mut().expect("the daemon was started").try_wait().unwrap().is_some()
+    }
+
     /// Ends the daemon and checks the invariants; done by itself when the gateway goes out of scope.
     pub fn settle(&mut self) {
         self.settled = true;

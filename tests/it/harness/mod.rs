@@ -21,7 +21,7 @@ pub use files::{
 pub use gateway::Gateway;
 pub use keys::keys;
 pub use process::{Done, Running, run, start};
-pub use raw::{Raw, Status, code, flag, kind, packet, string};
+pub use raw::{Raw, Reply, Status, code, flag, kind, packet, string};
 pub use setup::Setup;
 
 /// How long anything may take before a test gives up. Generous: the tests run side by side on small machines.
