@@ -80,12 +80,13 @@ pub async fn run(
     // A command that ended without reading everything leaves the opening thread waiting: let it go.
     let completed = !halt.is_cancelled();
     halt.cancel();
-    let fed = feeder.await.unwrap_or_else(|e| Err((format!("feeding the command failed: {e}"), None)));
+    // `_stdin`, when not all went in, was open until here, where the command has ended.
+    let (_stdin, fed) = feeder.await.unwrap_or_else(|e| (None, Err(format!("feeding the command failed: {e}"))));
     let tail = timeout(LAST_WORDS, tail).await.ok().and_then(Result::ok).unwrap_or_default();
     if cancel.is_cancelled() && !completed {
         return Err("the command was ended before it was done".into());
     }
-    fed.map_err(|(why, _stdin)| why)?;
+    fed?;
     if status.success() {
         return Ok(());
     }
@@ -137,30 +138,30 @@ fn plaintext(keys: &Keys, part: &Arc<Part>, claimed: &Arc<Claimed>, halt: Cancel
 
 /// Writes the pieces to the command. A command that stops reading is its own affair: its exit status tells.
 ///
-/// When the plaintext turns out wrong half-way, standard input is given back with the reason, still open: it must stay so
-/// until the command was ended, which must not take a part for the whole.
+/// Unless all of the plaintext went in, standard input is given back, still open: it must stay so until the command has
+/// ended, which must not take a part for the whole.
 async fn feed(
     mut stdin: ChildStdin,
     mut pieces: Pieces,
     halt: CancellationToken,
-) -> Result<(), (String, Option<ChildStdin>)> {
+) -> (Option<ChildStdin>, Result<(), String>) {
     loop {
         let piece = tokio::select! {
             // First: the opening thread hangs up when it is told to halt, which is no failure of its own.
             biased;
-            () = halt.cancelled() => return Ok(()),
+            () = halt.cancelled() => return (Some(stdin), Ok(())),
             piece = pieces.recv() => piece,
         };
         let why = match piece {
-            Some(Ok(piece)) if piece.is_empty() => return Ok(()),
+            Some(Ok(piece)) if piece.is_empty() => return (None, Ok(())),
             Some(Ok(piece)) => {
                 let written = tokio::select! {
                     written = stdin.write_all(&piece) => written,
-                    () = halt.cancelled() => return Ok(()),
+                    () = halt.cancelled() => return (Some(stdin), Ok(())),
                 };
                 match written {
                     Ok(()) => continue,
-                    Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                    Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return (None, Ok(())),
                     Err(e) => format!("cannot write to the command: {e}"),
                 }
             }
@@ -168,7 +169,7 @@ async fn feed(
             None => "the opening thread ended early".to_owned(),
         };
         halt.cancel();
-        return Err((why, Some(stdin)));
+        return (Some(stdin), Err(why));
     }
 }
 
@@ -309,6 +310,24 @@ mod tests {
         // Gone, or a zombie that nobody reaped in this container.
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_else(|_| ") Z".into());
         assert!(stat.contains(") Z"), "{stat}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_to_be_ended_never_sees_the_end_of_a_part() {
+        for part in [1, 200] {
+            let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            let (sender, pieces) = mpsc::channel(AHEAD);
+            let halt = CancellationToken::new();
+            let feeding = tokio::spawn(feed(cat.stdin.take().unwrap(), pieces, halt.clone()));
+            for _ in 0..part {
+                sender.send(Ok(vec![b'x'; PIECE])).await.unwrap();
+            }
+            halt.cancel();
+            let (stdin, fed) = feeding.await.unwrap();
+            assert!(stdin.is_some() && fed.is_ok());
+            assert!(cat.try_wait().unwrap().is_none(), "it waits for more");
+            cat.kill().await.unwrap();
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
