@@ -169,6 +169,28 @@ fn only_the_rooms_that_own_a_package_use_it() {
     assert!(strays.is_empty(), "{}", strays.join("\n"));
 }
 
+/// From acceptance on the daemon cannot decrypt: no code of its has a name for what could.
+#[test]
+fn only_loaders_have_a_word_for_identities() {
+    let may = ["src/seal/", "src/loader/", "src/cli/load.rs", "src/cli/quickstart"];
+    let (mut holders, mut strays) = (0, Vec::new());
+    for file in sources() {
+        let code = code_of(&file);
+        let names_it = code.match_indices("Identities").any(|(at, word)| {
+            let after = code[at + word.len()..].chars().next();
+            !after.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+        });
+        let path = file.display().to_string();
+        match names_it {
+            true if may.iter().any(|allowed| path.contains(allowed)) => holders += 1,
+            true => strays.push(path),
+            false => {}
+        }
+    }
+    assert!(holders > 0, "the search does not find those that may");
+    assert!(strays.is_empty(), "the daemon's side must not open what it sealed: {strays:?}");
+}
+
 #[test]
 fn the_reading_of_uses_is_right() {
     let code = "use crate::{queue, sftp::{Out, Session}};\nuse crate::types::*;\nfn f() { crate::ledger::open() }\n";
