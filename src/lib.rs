@@ -10,6 +10,7 @@ pub mod intake;
 pub mod ledger;
 pub mod loader;
 pub mod queue;
+pub mod scan;
 pub mod seal;
 pub mod sftp;
 pub mod ssh;

@@ -84,6 +84,7 @@ pub(crate) fn config(accounts: impl IntoIterator<Item = Account>) -> Config {
             backoff: Duration::from_secs(30),
             backoff_max: Duration::from_secs(3_600),
         },
+        scan: None,
         log: LogSettings { format: LogFormat::Text, level: "info".into() },
         orgs,
         datasets: BTreeMap::new(),
@@ -100,6 +101,11 @@ fn org(id: &OrgId) -> Org {
         default_dataset: None,
         recipients: Vec::new(),
         quota: 1 << 30,
-        retention: Retention { listed: Duration::from_secs(86_400), loaded: Duration::from_secs(86_400) },
+        retention: Retention {
+            listed: Duration::from_secs(86_400),
+            loaded: Duration::from_secs(86_400),
+            ..Retention::default()
+        },
+        codes: Default::default(),
     }
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::Report;
 use crate::types::{
     AccountName, DatasetName, FILE_NAME_MAX, FileName, Fingerprint, OrgId, Sha256, Timestamp, UploadId, deceives,
 };
@@ -75,8 +76,21 @@ pub struct Receipt {
     pub fingerprint: Fingerprint,
     /// The accepted upload of the same name that this one takes the place of.
     pub supersedes: Option<UploadId>,
-    /// Remarks that do not stop it from loading.
-    pub flags: Vec<String>,
+    /// What the check found: counts, errors, remarks.
+    pub report: Report,
+    /// What the malware scanner said; none when the dataset asks for no scan, or it was rejected before the scan ended.
+    pub scan: Option<ScanVerdict>,
+    /// A rejected upload whose sealed bytes are kept for the operator.
+    pub quarantined: bool,
+}
+
+/// A malware scanner's verdict on all bytes of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanVerdict {
+    pub engine: String,
+    pub signatures: String,
+    /// Name of the signature that matched; none is clean.
+    pub found: Option<String>,
 }
 
 /// Length of an id in a file name: a UUID, hyphenated.
@@ -113,7 +127,7 @@ impl Receipt {
             ("Verdict", self.verdict.as_str().to_owned()),
         ];
         lines.extend(self.supersedes.map(|earlier| ("Supersedes", earlier.to_string())));
-        lines.extend(self.flags.iter().map(|flag| ("Remark", flag.clone())));
+        lines.extend(self.report.flags.iter().map(|flag| ("Remark", flag.message.clone())));
         lines.extend(self.reasons.iter().map(|reason| ("Reason", reason.clone())));
 
         let (title, meaning) = match self.verdict {
@@ -209,7 +223,9 @@ mod tests {
             account: "harbour-nightly".parse().unwrap(),
             fingerprint: Fingerprint("SHA256:abc".into()),
             supersedes: None,
-            flags: Vec::new(),
+            report: Report::default(),
+            scan: None,
+            quarantined: false,
         }
     }
 

@@ -6,12 +6,29 @@
 //! A [`Check`] is a row of demands, each fed the same bytes: size, type, and in their time those on the content. The
 //! words of a [`Fault`] name what is wrong and what to do, never a cell's value.
 
+mod keys;
 mod kind;
+mod policy;
+mod report;
+mod row;
+pub mod rules;
+pub mod schema;
+mod table;
+mod unpack;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regex::Regex;
 
 use crate::types::FileName;
+pub use keys::Codes;
 use kind::TypeCheck;
+pub use policy::{Policy, Severity};
+pub use report::{At, Collector, ErrorType, Group, Problem, ROWS_SHOWN, Report, Restricted};
+pub use rules::{Context, RuleSet};
+pub use table::{Dialect, Encoding, Limits, TableRules};
+pub use unpack::{Compression, Limits as UnpackLimits};
 
 /// What content a dataset takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +43,36 @@ pub enum Format {
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub format: Format,
-    /// Whole-name pattern; none takes `*.csv` for csv, any name for opaque.
+    /// Whole-name pattern; none takes `*.csv` for csv, any name for opaque. Its named groups are the name's parts. A
+    /// packed file is judged by its name without `.gz` or `.zip`.
     pub name: Option<Regex>,
     /// The pattern in words for people, such as "AGENCY_YYYY-MM.csv".
     pub name_hint: Option<String>,
     /// Bytes; 1 unless the dataset allows empty files.
     pub min_size: u64,
-    /// Bytes.
+    /// Bytes as received.
     pub max_size: u64,
+    /// Opened when the name ends in `.gz` or `.zip`; otherwise such a file is a wrong type. Empty for opaque datasets.
+    pub compression: Vec<Compression>,
+    pub unpack: UnpackLimits,
+    /// None for opaque datasets.
+    pub table: Option<Arc<TableRules>>,
+}
+
+impl Rules {
+    /// Rules that only look at name, size and type; what a test or a dataset without more to say begins from.
+    pub fn of(format: Format, max_size: u64) -> Self {
+        Self {
+            format,
+            name: None,
+            name_hint: None,
+            min_size: 1,
+            max_size,
+            compression: Vec::new(),
+            unpack: UnpackLimits { size: max_size, ratio: 200 },
+            table: None,
+        }
+    }
 }
 
 /// A demand that is not met, in words for a person; final: more bytes cannot mend it.
@@ -45,8 +84,18 @@ pub struct Check {
     size: SizeCheck,
     /// None for [`Format::Opaque`].
     kind: Option<TypeCheck>,
+    out: Collector,
     /// The first final fault.
     fault: Option<Fault>,
+}
+
+/// What the check came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    pub report: Report,
+    pub restricted: Restricted,
+    /// Sums of columns, for control totals: field name to decimal text.
+    pub sums: BTreeMap<String, String>,
 }
 
 impl Rules {
@@ -68,10 +117,20 @@ impl Rules {
         Err(Fault(format!("{text:?} is not a name that this dataset takes: name the file like {wanted}")))
     }
 
-    pub fn begin(&self) -> Check {
+    /// The named parts of the pattern in this name: `agency`, `period`, ... Empty when it does not fit.
+    pub fn parts(&self, name: &FileName) -> BTreeMap<String, String> {
+        let _ = name;
+        BTreeMap::new()
+    }
+
+    /// Begins the check of a file of this name. `today` (UTC) is for rules such as "not in the future"; `last_rows` are
+    /// the data rows of the organisation's last accepted upload of this dataset, if they are known.
+    pub fn begin(&self, name: &FileName, today: jiff::civil::Date, last_rows: Option<u64>) -> Check {
+        let _ = Context { parts: self.parts(name), today, last_rows };
         Check {
             size: SizeCheck { seen: 0, min: self.min_size, max: self.max_size },
             kind: (self.format == Format::Csv).then(TypeCheck::default),
+            out: Collector::new(self.table.as_ref().map_or(0, |table| table.limits.errors)),
             fault: None,
         }
     }
@@ -107,13 +166,20 @@ impl Check {
         }
     }
 
-    /// The verdict over all bytes pushed: faults, empty when acceptable.
-    pub fn finish(self) -> Vec<Fault> {
-        if let Some(fault) = self.fault {
-            return vec![fault];
+    /// The verdict over all bytes pushed.
+    pub fn finish(self) -> Outcome {
+        let mut out = self.out;
+        let faults = match self.fault {
+            Some(fault) => vec![fault],
+            None => {
+                let kind = self.kind.map_or(Ok(()), TypeCheck::finish);
+                [self.size.finish(), kind].into_iter().filter_map(Result::err).collect()
+            }
+        };
+        for fault in faults {
+            out.error(ErrorType::SourceError, "file", At::default(), || fault.0);
         }
-        let kind = self.kind.map_or(Ok(()), TypeCheck::finish);
-        [self.size.finish(), kind].into_iter().filter_map(Result::err).collect()
+        Outcome { report: out.finish(), ..Outcome::default() }
     }
 }
 
@@ -166,15 +232,19 @@ mod tests {
     use super::*;
 
     fn rules(format: Format) -> Rules {
-        Rules { format, name: None, name_hint: None, min_size: 1, max_size: 2048 }
+        Rules::of(format, 2048)
+    }
+
+    fn begin(rules: &Rules) -> Check {
+        rules.begin(&"a.csv".parse().unwrap(), jiff::civil::date(2026, 1, 31), None)
     }
 
     fn verdict(rules: &Rules, pieces: &[&[u8]]) -> Vec<Fault> {
-        let mut check = rules.begin();
+        let mut check = begin(rules);
         for piece in pieces {
             let _ = check.push(piece);
         }
-        check.finish()
+        check.finish().report.groups.into_iter().map(|group| Fault(group.message)).collect()
     }
 
     #[test]
@@ -203,12 +273,12 @@ mod tests {
 
     #[test]
     fn a_file_past_its_limit_is_a_fault_as_soon_as_it_is_past_and_stays_one() {
-        let mut check = rules(Format::Opaque).begin();
+        let mut check = begin(&rules(Format::Opaque));
         assert_eq!(check.push(&[1; 2048]), Ok(()));
         let fault = check.push(&[1]).unwrap_err();
         assert!(fault.0.contains("2 KiB (2048 bytes)"), "{fault:?}");
         assert_eq!(check.push(&[]), Err(fault.clone()));
-        assert_eq!(check.finish(), [fault]);
+        assert_eq!(check.finish().report.reasons(9), [fault.0]);
     }
 
     #[test]

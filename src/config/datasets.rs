@@ -31,16 +31,7 @@ pub(super) struct Read {
 
 /// Reads one file. It always gives a dataset, so that what names it elsewhere is no second fault.
 pub(super) fn read(source: &Source, name: DatasetName, findings: &Findings) -> Read {
-    let mut read = Read {
-        dataset: Dataset {
-            title: name.to_string(),
-            name,
-            description: String::new(),
-            rules: Rules { format: Format::Csv, name: None, name_hint: None, min_size: 1, max_size: MAX_SIZE },
-            schema: None,
-        },
-        schema: None,
-    };
+    let mut read = Read { dataset: Dataset::of(name, Rules::of(Format::Csv, MAX_SIZE)), schema: None };
     let Some(table) = document(source, findings) else { return read };
     let mut file = Section::root(source, findings, &table);
     let dataset = &mut read.dataset;

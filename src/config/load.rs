@@ -86,6 +86,7 @@ pub fn load_with_warnings(file: &Path) -> Result<Loaded, (Vec<Diagnostic>, Vec<W
         paths: settings.paths,
         intake: settings.intake,
         queue: settings.queue,
+        scan: None,
         log: settings.log,
         orgs,
         datasets,

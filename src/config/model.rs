@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a dataset demands; for whoever reads a [`Dataset`] without knowing the check.
-pub use crate::check::{Format, Rules};
+pub use crate::check::{Format, Rules, Severity};
 use crate::seal::Recipient;
 use crate::types::{AccountName, DatasetName, Fingerprint, OrgId, Role, Take};
 
@@ -22,6 +22,8 @@ pub struct Config {
     pub paths: Paths,
     pub intake: IntakeSettings,
     pub queue: QueueSettings,
+    /// None: no malware scanner is configured, and no dataset may ask for one.
+    pub scan: Option<ScanSettings>,
     pub log: LogSettings,
     pub orgs: BTreeMap<OrgId, Org>,
     pub datasets: BTreeMap<DatasetName, Dataset>,
@@ -120,6 +122,25 @@ pub struct QueueSettings {
     pub backoff_max: Duration,
 }
 
+/// `[scan]`: clamd, asked for uploads of datasets with `scan = "required"` (the default where this table stands).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanSettings {
+    pub clamd: ClamdAddress,
+    /// Bytes: what clamd is set to scan whole (the least of its StreamMaxLength, MaxFileSize and MaxScanSize). A larger
+    /// upload is refused where a scan is required, for clamd would call it clean unseen. 25 MiB.
+    pub max_size: u64,
+    /// For connecting, for each write, and for the verdict after the last byte. 2 minutes.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClamdAddress {
+    /// A unix socket, absolute.
+    Path(PathBuf),
+    /// TCP, for a scanner on another machine; only loopback is without a warning.
+    Tcp(SocketAddr),
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
@@ -151,6 +172,9 @@ pub struct Org {
     /// Sealed bytes of accepted uploads that are still in the vault, and of uploads under way.
     pub quota: u64,
     pub retention: Retention,
+    /// `[codes]`: what the named parts of its files' names may be, such as `agency = ["LIV0123"]`. A part that is not
+    /// here is not compared.
+    pub codes: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// `[retention]` of an organisation.
@@ -160,6 +184,15 @@ pub struct Retention {
     pub listed: Duration,
     /// How long a loaded object stays in the vault after its acknowledgement.
     pub loaded: Duration,
+    /// How long a rejected upload that was quarantined stays in the vault. 30 days.
+    pub quarantined: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+        Self { listed: days(30), loaded: days(7), quarantined: days(30) }
+    }
 }
 
 /// `[[accounts]]` of an organisation, with its lines of authorized_keys.
@@ -208,6 +241,67 @@ pub struct Dataset {
     pub rules: Rules,
     /// The Table Schema, absolute, when there is one.
     pub schema: Option<PathBuf>,
+    pub on_reject: OnReject,
+    /// Whether clamd must have called it clean.
+    pub scan: bool,
+    /// `repeated`: an accepted upload of this organisation and dataset had the same bytes.
+    pub repeated: Severity,
+    pub companion: Companion,
+    /// The files that say what is demanded, for /contract: this dataset's TOML, its schema and code lists.
+    pub contract: Vec<ContractFile>,
+}
+
+impl Dataset {
+    /// A dataset with these rules, and the defaults in everything else.
+    pub fn of(name: DatasetName, rules: Rules) -> Self {
+        Self {
+            title: name.to_string(),
+            name,
+            description: String::new(),
+            rules,
+            schema: None,
+            on_reject: OnReject::Discard,
+            scan: false,
+            repeated: Severity::Flag,
+            companion: Companion::default(),
+            contract: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnReject {
+    /// Nothing of it is kept.
+    #[default]
+    Discard,
+    /// Sealed and kept for `retention.quarantined`, never queued.
+    Quarantine,
+}
+
+/// `[companion]`: small files beside an extract that vouch for it, sent before it: `NAME.sha256`, `NAME.md5` (the
+/// formats of `sha256sum` and `md5sum`, or the digest alone), `NAME.totals` (lines `rows = 12`, `sum LABEL = 34.50`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Companion {
+    /// Kinds that are taken; empty is none.
+    pub kinds: BTreeSet<CompanionKind>,
+    /// An extract without one is rejected.
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CompanionKind {
+    Sha256,
+    Md5,
+    Totals,
+}
+
+/// A file that providers may read under /contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContractFile {
+    /// Its name under /contract: `ims-interventions.toml`, `ims-interventions.schema.json`, a code list's.
+    pub name: String,
+    /// As it was when the configuration was read: what is shown is what is in force.
+    pub content: std::sync::Arc<str>,
 }
 
 impl Network {

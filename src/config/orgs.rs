@@ -52,7 +52,8 @@ pub(super) fn read(source: &Source, id: OrgId, known: &Known, taken: &mut Taken,
             default_dataset: None,
             recipients: Vec::new(),
             quota: QUOTA,
-            retention: Retention { listed: 30 * DAY, loaded: 7 * DAY },
+            retention: Retention::default(),
+            codes: BTreeMap::new(),
         },
         accounts: Vec::new(),
         datasets_span: None,
@@ -139,9 +140,11 @@ where
 }
 
 fn retention(mut section: Section<'_>) -> Retention {
+    let usual = Retention::default();
     let retention = Retention {
-        listed: section.or("listed", 30 * DAY, duration(Duration::from_secs(1)..=3660 * DAY)),
-        loaded: section.or("loaded", 7 * DAY, duration(Duration::ZERO..=3660 * DAY)),
+        listed: section.or("listed", usual.listed, duration(Duration::from_secs(1)..=3660 * DAY)),
+        loaded: section.or("loaded", usual.loaded, duration(Duration::ZERO..=3660 * DAY)),
+        quarantined: usual.quarantined,
     };
     section.finish();
     retention

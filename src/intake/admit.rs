@@ -136,8 +136,8 @@ mod tests {
     fn dataset(name: &str, format: Format, pattern: Option<&str>) -> (DatasetName, Dataset) {
         let name: DatasetName = name.parse().unwrap();
         let pattern = pattern.map(|pattern| regex::Regex::new(pattern).unwrap());
-        let rules = Rules { format, name: pattern, name_hint: None, min_size: 1, max_size: 1 };
-        (name.clone(), Dataset { name, title: String::new(), description: String::new(), rules, schema: None })
+        let rules = Rules { name: pattern, ..Rules::of(format, 1) };
+        (name.clone(), Dataset::of(name, rules))
     }
 
     /// The organisation `harbour`, with these datasets.
@@ -150,7 +150,8 @@ mod tests {
             default_dataset: default.map(|name| name.parse().unwrap()),
             recipients: vec![],
             quota: 1,
-            retention: Retention { listed: Duration::ZERO, loaded: Duration::ZERO },
+            retention: Retention { listed: Duration::ZERO, loaded: Duration::ZERO, ..Retention::default() },
+            codes: Default::default(),
         };
         let limits = Limits {
             connections: 1,
@@ -190,6 +191,7 @@ mod tests {
                 backoff: Duration::ZERO,
                 backoff_max: Duration::ZERO,
             },
+            scan: None,
             log: LogSettings { format: LogFormat::Text, level: "info".into() },
             orgs: BTreeMap::from([(org.id.clone(), org)]),
             datasets: datasets.iter().cloned().collect(),

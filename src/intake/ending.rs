@@ -11,7 +11,7 @@ use super::pipeline::{Broken, Finished, Stop, Stored, Want};
 use super::registry::{Draft, Facts};
 use super::upload::{Upload, failure};
 use super::{Closed, Inner, lane};
-use crate::audit::{Event, Kind, Receipt, Verdict};
+use crate::audit::{Event, Kind, Receipt, Report, Restricted, Verdict};
 use crate::ledger::Ended;
 use crate::types::*;
 
@@ -57,11 +57,11 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         Err(broken) => return Err(intake.broken(&facts, &broken).await),
     };
     let place = facts.label().0;
-    let Finished { size, sha256, faults, stored } = finished;
+    let Finished { size, sha256, outcome, stored } = finished;
     facts.set_size(size);
     let reasons = match unfit {
         Some(refusal) => vec![refusal.reason],
-        None => faults.into_iter().map(|fault| fault.0).collect(),
+        None => outcome.report.reasons(20),
     };
     let verdict = if reasons.is_empty() { Verdict::Accepted } else { Verdict::Rejected };
     let receipt =
@@ -69,7 +69,8 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     match stored {
         _ if verdict == Verdict::Rejected => Err(intake.reject(&facts, receipt, place).await),
         Stored::Object { sealed_size } => {
-            let ended = Ended { receipt, place, sealed_size, actor: facts.actor.clone() };
+            let ended =
+                Ended { receipt, place, sealed_size, restricted: Restricted::default(), actor: facts.actor.clone() };
             intake.accept(&facts, ended).await.map(Closed::Accepted)
         }
         Stored::Draft(spool) => {
@@ -114,7 +115,10 @@ pub(super) async fn complete(
         Err(detail) => return Err(intake.broken(&facts, &Broken { full: false, detail }).await),
     };
     let receipt = receipt(&facts, &gateway, Verdict::Accepted, vec![], name, size, sha256, intake.clock.now());
-    intake.accept(&facts, Ended { receipt, place, sealed_size, actor }).await.map(Closed::Accepted)
+    intake
+        .accept(&facts, Ended { receipt, place, sealed_size, restricted: Restricted::default(), actor })
+        .await
+        .map(Closed::Accepted)
 }
 
 /// Ends an upload that is not to be completed, unless it has ended: at once, with the event recorded by a task of its
@@ -183,7 +187,9 @@ fn receipt(
         account: facts.account.clone(),
         fingerprint: facts.fingerprint.clone(),
         supersedes: None,
-        flags: vec![],
+        report: Report::default(),
+        scan: None,
+        quarantined: false,
     }
 }
 
@@ -228,7 +234,8 @@ impl Inner {
 
     async fn reject(&self, facts: &Facts, receipt: Receipt, place: Place) -> Refusal {
         let (reasons, time) = (receipt.reasons.join("; "), receipt.time);
-        let ended = Ended { receipt, place, sealed_size: 0, actor: facts.actor.clone() };
+        let ended =
+            Ended { receipt, place, sealed_size: 0, restricted: Restricted::default(), actor: facts.actor.clone() };
         if let Err(error) = self.ledger.reject(ended).await {
             tracing::error!(upload.id = %facts.upload, org = %facts.org, %error, "the ledger did not record a rejection");
             self.aborted(facts, "it was rejected, and the gateway could not record that").await;

@@ -335,7 +335,7 @@ mod tests {
         lane.push(&plaintext(BUFFER)).await;
         until("the fault", || matches!(lane.stop(), Some(Stop::Fault(_)))).await;
         let finished = lane.finish(Want::Object).await.unwrap();
-        assert_eq!(finished.faults.len(), 1);
+        assert_eq!(finished.outcome.report.errors, 1);
         assert!(matches!(finished.stored, Stored::Nothing));
         assert_eq!((bench.spooled(), bench.vault.objects().unwrap().len()), (0, 0));
     }

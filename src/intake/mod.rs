@@ -86,6 +86,11 @@ pub struct DraftView {
     pub closed: bool,
 }
 
+/// The day, as rules about dates see it.
+fn today(now: Timestamp) -> jiff::civil::Date {
+    jiff::tz::Offset::UTC.to_datetime(now).date()
+}
+
 fn no_such_draft(name: &FileName) -> Refusal {
     Refusal::not_found(format!("there is no upload {:?} that is not finished here", name.as_str()))
 }
@@ -143,7 +148,7 @@ impl Intake {
             vault: self.0.vault.clone(),
             upload: facts.upload,
             recipients: admitted.org.recipients.clone(),
-            check: admitted.dataset.rules.begin(),
+            check: admitted.dataset.rules.begin(&admitted.final_name, today(began), None),
         });
         if !self.0.registry.enter(&facts, lane.handle(), config.intake.uploads_per_org) {
             return Err(Refusal::denied(format!(

@@ -5,7 +5,7 @@
 
 use ring::digest;
 
-use crate::check::{Check, Fault};
+use crate::check::{Check, Fault, Outcome};
 use crate::seal::{CHUNK, Recipient, SealError, Sealer, TAG};
 use crate::types::{Sha256, UploadId};
 use crate::vault::{Spool, Vault};
@@ -65,8 +65,7 @@ pub(super) enum Want {
 pub(super) struct Finished {
     pub size: u64,
     pub sha256: Sha256,
-    /// Empty when the content is acceptable.
-    pub faults: Vec<Fault>,
+    pub outcome: Outcome,
     pub stored: Stored,
 }
 
@@ -145,19 +144,18 @@ impl Pipeline {
         }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.digest.finish().as_ref());
-        let faults = self.check.finish();
+        let outcome = self.check.finish();
+        let acceptable = outcome.report.acceptable();
         let stored = match (want, self.sealing) {
-            (Want::Object, Some(sealing)) if faults.is_empty() => {
-                Stored::Object { sealed_size: sealing.finish()?.keep()? }
-            }
-            (Want::Draft, Some(sealing)) if faults.is_empty() => {
+            (Want::Object, Some(sealing)) if acceptable => Stored::Object { sealed_size: sealing.finish()?.keep()? },
+            (Want::Draft, Some(sealing)) if acceptable => {
                 let mut spool = sealing.finish()?;
                 spool.sync()?;
                 Stored::Draft(spool)
             }
             _ => Stored::Nothing,
         };
-        Ok(Finished { size: self.size, sha256: Sha256(sha256), faults, stored })
+        Ok(Finished { size: self.size, sha256: Sha256(sha256), outcome, stored })
     }
 }
 
@@ -258,6 +256,10 @@ pub(super) mod tests {
         secret: zeroize::Zeroizing<String>,
     }
 
+    fn begin(rules: &Rules) -> Check {
+        rules.begin(&"a.csv".parse().unwrap(), jiff::civil::date(2026, 1, 31), None)
+    }
+
     impl Bench {
         pub fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
@@ -268,7 +270,7 @@ pub(super) mod tests {
 
         pub fn seed(&self, format: Format, max_size: u64) -> (UploadId, Seed) {
             let upload = UploadId::new(Timestamp::UNIX_EPOCH);
-            let check = Rules { format, name: None, name_hint: None, min_size: 1, max_size }.begin();
+            let check = begin(&Rules::of(format, max_size));
             (upload, Seed { vault: self.vault.clone(), upload, recipients: vec![self.recipient.clone()], check })
         }
 
@@ -308,7 +310,10 @@ pub(super) mod tests {
                     pipeline.push(piece).unwrap();
                 }
                 let finished = pipeline.finish(Want::Object).unwrap();
-                assert_eq!((finished.size, finished.sha256, finished.faults), (size as u64, sha256(&plain), vec![]));
+                assert_eq!(
+                    (finished.size, finished.sha256, finished.outcome.report.errors),
+                    (size as u64, sha256(&plain), 0)
+                );
                 let Stored::Object { sealed_size } = finished.stored else { panic!("not stored") };
                 assert_eq!(sealed_size, bench.vault.read(upload).unwrap().size());
                 assert!(bench.opened(upload) == plain, "{size} bytes cut at {cut}");
@@ -321,8 +326,8 @@ pub(super) mod tests {
     fn an_empty_file_that_is_allowed_is_one_empty_chunk() {
         let bench = Bench::new();
         let (upload, mut seed) = bench.seed(Format::Opaque, 10);
-        let rules = Rules { format: Format::Opaque, name: None, name_hint: None, min_size: 0, max_size: 10 };
-        seed.check = rules.begin();
+        let rules = Rules { min_size: 0, ..Rules::of(Format::Opaque, 10) };
+        seed.check = begin(&rules);
         let finished = Pipeline::new(seed).unwrap().finish(Want::Object).unwrap();
         assert_eq!((finished.size, finished.sha256), (0, sha256(b"")));
         assert_eq!(bench.opened(upload), b"");
@@ -340,7 +345,7 @@ pub(super) mod tests {
         assert_eq!(bench.spooled(), 0, "the spool goes as soon as the fault is known");
         assert!(matches!(pipeline.push(&plain[650_000..]), Err(Stop::Fault(_))));
         let finished = pipeline.finish(Want::Object).unwrap();
-        assert_eq!((finished.size, finished.sha256, finished.faults.len()), (700_000, sha256(&plain), 1));
+        assert_eq!((finished.size, finished.sha256, finished.outcome.report.errors), (700_000, sha256(&plain), 1));
         assert!(matches!(finished.stored, Stored::Nothing));
         assert_eq!(bench.vault.objects().unwrap(), []);
     }
@@ -352,7 +357,7 @@ pub(super) mod tests {
         std::fs::remove_dir(bench.dir.path().join("spool")).unwrap();
         let mut pipeline = Pipeline::new(seed).unwrap();
         let _ = pipeline.push(b"%PDF-1.7\n");
-        assert_eq!(pipeline.finish(Want::Object).unwrap().faults.len(), 1);
+        assert_eq!(pipeline.finish(Want::Object).unwrap().outcome.report.errors, 1);
     }
 
     #[test]

@@ -24,9 +24,9 @@ struct House {
 
 fn config(bench: &Bench, key: &russh::keys::PublicKey) -> Config {
     let mut config = fixture::config([fixture::account("harbour-nightly", "harbour", Role::Provider, &[key])]);
-    let rules = Rules { format: Format::Csv, name: None, name_hint: None, min_size: 1, max_size: 4 << 20 };
+    let rules = Rules::of(Format::Csv, 4 << 20);
     let name: DatasetName = "ims".parse().unwrap();
-    let dataset = Dataset { name: name.clone(), title: "".into(), description: "".into(), rules, schema: None };
+    let dataset = Dataset::of(name.clone(), rules);
     config.datasets.insert(name.clone(), dataset);
     config.intake.working_suffixes = vec![".part".into(), ".filepart".into()];
     for org in config.orgs.values_mut() {

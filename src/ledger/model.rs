@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::audit::{Event, Kind, Receipt};
+use crate::audit::{Event, Kind, Receipt, Restricted};
 use crate::types::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,8 @@ pub struct Ended {
     pub place: Place,
     /// Bytes of the object in the vault; 0 for a rejection.
     pub sealed_size: u64,
+    /// Rows whose subject objected or did not consent, for the loader to obey.
+    pub restricted: Restricted,
     pub actor: Actor,
 }
 
@@ -116,7 +118,9 @@ impl Delivery {
             "fingerprint": receipt.fingerprint,
             "gateway": receipt.gateway,
             "supersedes": receipt.supersedes,
-            "flags": receipt.flags,
+            "rows": receipt.report.rows,
+            "restricted": receipt.report.restricted,
+            "flags": receipt.report.flag_names(),
             "receipt": receipt,
         })
     }

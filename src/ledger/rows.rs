@@ -8,12 +8,12 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Row, Statement};
 
 use super::{Delivery, DeliveryState, Listed, Result, UploadRow};
-use crate::audit::{Receipt, Verdict};
+use crate::audit::{Receipt, Report, ScanVerdict, Verdict};
 use crate::types::*;
 
 /// Columns that `receipt` reads, of `uploads u`.
 pub(super) const RECEIPT: &str = "u.gateway, u.id AS upload, u.verdict, u.reasons, u.name, u.size, u.sha256, u.time, \
-     u.org, u.dataset, u.account, u.fingerprint, u.supersedes, u.flags";
+     u.org, u.dataset, u.account, u.fingerprint, u.supersedes, u.report, u.scan, u.quarantined";
 
 /// Further columns that `delivery` reads, of `deliveries d`, `uploads u` and `objects o`.
 pub(super) const DELIVERY: &str = "d.id AS delivery, d.state, d.attempt, d.available, d.lease, d.lease_expires, \
@@ -88,6 +88,23 @@ impl FromSql for Texts {
     }
 }
 
+/// A value that is stored as JSON.
+pub(super) struct Json<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        serde_json::from_str(value.as_str()?).map(Json).map_err(FromSqlError::other)
+    }
+}
+
+impl<T: serde::Serialize> ToSql for Json<T> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let text =
+            serde_json::to_string(&self.0).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        Ok(text.into())
+    }
+}
+
 /// A list of texts (or names) as a JSON array.
 pub(super) fn json_list<T: serde::Serialize>(list: impl IntoIterator<Item = T>) -> String {
     serde_json::Value::from_iter(list.into_iter().map(|item| serde_json::json!(item))).to_string()
@@ -144,7 +161,9 @@ pub(super) fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         account: parsed(row, "account")?,
         fingerprint: Fingerprint(row.get("fingerprint")?),
         supersedes: parsed_if_any(row, "supersedes")?,
-        flags: row.get::<_, Texts>("flags")?.0,
+        report: row.get::<_, Json<Report>>("report")?.0,
+        scan: row.get::<_, Option<Json<ScanVerdict>>>("scan")?.map(|scan| scan.0),
+        quarantined: row.get("quarantined")?,
     })
 }
 

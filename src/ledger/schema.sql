@@ -19,7 +19,11 @@ CREATE TABLE uploads (
     fingerprint TEXT NOT NULL,
     supersedes  TEXT REFERENCES uploads (id),
     reasons     TEXT NOT NULL,
-    flags       TEXT NOT NULL
+    report      TEXT NOT NULL,
+    scan        TEXT,
+    quarantined INTEGER NOT NULL CHECK (quarantined IN (0, 1)),
+    -- Lines of record numbers: what /queue/<delivery>/restricted.txt holds.
+    restricted  TEXT
 ) STRICT;
 -- Receipts of an organisation by id; `time` is in it so that those too old are passed over in the index alone.
 CREATE INDEX uploads_of_org ON uploads (org, id, time);

@@ -81,10 +81,12 @@ pub fn ended(org: &str, name: &str, at: Timestamp) -> Ended {
         account: format!("{org}-nightly").parse().unwrap(),
         fingerprint: Fingerprint("SHA256:abc".into()),
         supersedes: None,
-        flags: Vec::new(),
+        report: crate::audit::Report::default(),
+        scan: None,
+        quarantined: false,
     };
     let actor = Actor { org: Some(receipt.organisation.clone()), ..actor(receipt.account.as_str()) };
-    Ended { receipt, place: Place::Inbox, sealed_size: 200, actor }
+    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted: crate::audit::Restricted::default(), actor }
 }
 
 pub fn event(kind: crate::audit::Kind) -> Event {

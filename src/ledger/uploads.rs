@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::filter::{Where, bound};
-use super::rows::{self, Count, Micros, RECEIPT, all, json_list, rows_at_most, whole_micros};
+use super::rows::{self, Count, Json, Micros, RECEIPT, all, json_list, rows_at_most, whole_micros};
 use super::writer::Tx;
 use super::{Ended, Filter, LedgerError, Listed, Result, UploadRow};
-use crate::audit::{Event, Kind, Receipt, Verdict};
+use crate::audit::{Event, Kind, Receipt, Restricted, Verdict};
 use crate::types::*;
 
 /// A page of a directory, by key: the primary key of `names` leads straight to its beginning.
@@ -24,7 +24,7 @@ pub(super) const LIST: &str = "SELECT n.name, n.upload, n.modified, u.dataset, u
 const RECEIPTS: &str = "u.org = ? AND u.id > ? AND u.time > ? ORDER BY u.id LIMIT ?";
 
 pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)> {
-    let Ended { mut receipt, place, sealed_size, actor } = ended;
+    let Ended { mut receipt, place, sealed_size, restricted, actor } = ended;
     receipt.verdict = Verdict::Accepted;
     receipt.time = whole_micros(receipt.time);
     let at = receipt.time;
@@ -38,7 +38,7 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
     let earlier = earlier.query_row(params![org, place, name], |row| rows::parsed(row, "upload")).optional()?;
     receipt.supersedes = earlier;
 
-    insert(tx, &receipt, &place, sealed_size)?;
+    insert(tx, &receipt, &place, sealed_size, &restricted)?;
     tx.connection
         .prepare_cached("INSERT INTO objects (upload, org, sealed_size) VALUES (?, ?, ?)")?
         .execute(params![upload, org, Count(sealed_size)])?;
@@ -64,21 +64,21 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
 }
 
 pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
-    let Ended { mut receipt, place, actor, .. } = ended;
+    let Ended { mut receipt, place, restricted, actor, .. } = ended;
     receipt.verdict = Verdict::Rejected;
     receipt.time = whole_micros(receipt.time);
     receipt.supersedes = None;
     let place = place.path();
-    insert(tx, &receipt, &place, 0)?;
+    insert(tx, &receipt, &place, 0, &restricted)?;
     tx.record(&event_of(Kind::UploadRejected, &receipt, &place, actor).with("reasons", receipt.reasons.clone()))?;
     Ok(receipt)
 }
 
-fn insert(tx: &Tx<'_>, receipt: &Receipt, place: &str, sealed_size: u64) -> Result<()> {
+fn insert(tx: &Tx<'_>, receipt: &Receipt, place: &str, sealed_size: u64, restricted: &Restricted) -> Result<()> {
     let mut statement = tx.connection.prepare_cached(
         "INSERT INTO uploads (id, verdict, gateway, org, dataset, place, name, size, sha256, sealed_size, time, account,
-             fingerprint, supersedes, reasons, flags)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             fingerprint, supersedes, reasons, report, scan, quarantined, restricted)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     statement.execute(params![
         receipt.upload.to_string(),
@@ -96,7 +96,10 @@ fn insert(tx: &Tx<'_>, receipt: &Receipt, place: &str, sealed_size: u64) -> Resu
         receipt.fingerprint.0,
         receipt.supersedes.map(|id| id.to_string()),
         json_list(&receipt.reasons),
-        json_list(&receipt.flags),
+        Json(&receipt.report),
+        receipt.scan.as_ref().map(Json),
+        receipt.quarantined,
+        (restricted.count > 0).then(|| restricted.text()),
     ])?;
     Ok(())
 }
@@ -110,7 +113,9 @@ fn event_of(kind: Kind, receipt: &Receipt, place: &str, actor: Actor) -> Event {
         .with("name", receipt.name.as_str())
         .with("size", receipt.size)
         .with("sha256", receipt.sha256.to_string())
-        .with("flags", receipt.flags.clone())
+        .with("rows", receipt.report.rows)
+        .with("restricted", receipt.report.restricted)
+        .with("flags", receipt.report.flag_names())
 }
 
 pub(super) fn touch(tx: &Tx<'_>, upload: UploadId, modified: Timestamp) -> Result<()> {

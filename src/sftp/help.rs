@@ -138,20 +138,19 @@ pub(super) mod tests {
             default_dataset: None,
             recipients: Vec::new(),
             quota: 100 << 30,
-            retention: Retention { listed: Duration::from_secs(30 * 86_400), loaded: Duration::from_secs(86_400) },
+            retention: Retention {
+                listed: Duration::from_secs(30 * 86_400),
+                loaded: Duration::from_secs(86_400),
+                ..Retention::default()
+            },
+            codes: Default::default(),
         }
     }
 
     fn dataset(name: &str, title: &str) -> Dataset {
-        let rules = Rules {
-            format: Format::Csv,
-            name: None,
-            name_hint: Some("AGENCY_YYYY-MM.csv".into()),
-            min_size: 1,
-            max_size: 2 << 30,
-        };
+        let rules = Rules { name_hint: Some("AGENCY_YYYY-MM.csv".into()), ..Rules::of(Format::Csv, 2 << 30) };
         let name: crate::types::DatasetName = name.parse().unwrap();
-        Dataset { name, title: title.into(), description: "One row each.\nUTF-8.".into(), rules, schema: None }
+        Dataset { title: title.into(), description: "One row each.\nUTF-8.".into(), ..Dataset::of(name, rules) }
     }
 
     fn config() -> Config {
@@ -194,6 +193,7 @@ pub(super) mod tests {
                 backoff: Duration::ZERO,
                 backoff_max: Duration::ZERO,
             },
+            scan: None,
             log: LogSettings { format: LogFormat::Text, level: "info".into() },
             orgs: Default::default(),
             datasets: datasets.into_iter().map(|dataset| (dataset.name.clone(), dataset)).collect(),

@@ -8,8 +8,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "audit", "check", "config", "daemon", "intake", "ledger", "loader", "queue", "seal", "sftp",
-            "ssh", "vault",
+            "access", "audit", "check", "config", "daemon", "intake", "ledger", "loader", "queue", "scan", "seal",
+            "sftp", "ssh", "vault",
         ],
     ),
     (
@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ssh", &["access", "sftp", "queue", "config", "audit"]),
     ("sftp", &["access", "intake", "ledger", "vault", "audit", "config"]),
     ("queue", &["access", "ledger", "config", "audit"]),
-    ("intake", &["access", "check", "seal", "vault", "ledger", "audit", "config"]),
+    ("intake", &["access", "check", "scan", "seal", "vault", "ledger", "audit", "config"]),
     ("access", &["config", "audit"]),
     ("config", &["seal", "check"]),
     ("ledger", &["audit"]),
@@ -27,7 +27,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("seal", &[]),
     ("check", &[]),
     ("vault", &[]),
-    ("audit", &[]),
+    ("scan", &[]),
+    ("audit", &["check"]),
     ("types", &[]),
 ];
 

@@ -45,14 +45,8 @@ impl House {
         for (name, format, suffix) in [("ims", Format::Csv, ""), ("notes", Format::Opaque, "txt|bin")] {
             let name: DatasetName = name.parse().unwrap();
             let pattern = (!suffix.is_empty()).then(|| regex::Regex::new(&format!(r"^(?:.*\.(?:{suffix}))$")).unwrap());
-            let rules = Rules { format, name: pattern, name_hint: None, min_size: 1, max_size: 1 << 30 };
-            let dataset = Dataset {
-                name: name.clone(),
-                title: name.to_string(),
-                description: String::new(),
-                rules,
-                schema: None,
-            };
+            let rules = Rules { name: pattern, ..Rules::of(format, 1 << 30) };
+            let dataset = Dataset::of(name.clone(), rules);
             config.datasets.insert(name, dataset);
         }
         for org in config.orgs.values_mut() {
