@@ -137,12 +137,13 @@ pub struct Collector {
     report: Report,
     /// Single errors that are kept.
     limit: usize,
-    /// Where each type, rule and column stands in the groups: errors, then flags.
+    /// Where each type, rule, column and field stands in the groups: errors, then flags.
     errors: Index,
     flags: Index,
 }
 
-type Index = HashMap<(ErrorType, Cow<'static, str>, Option<u64>), usize>;
+/// A rule on several fields stands at the column of the first, where another may stand too: the field tells them apart.
+type Index = HashMap<(ErrorType, Cow<'static, str>, Option<u64>), Vec<usize>>;
 
 /// Groups of one list; a schema has no more fields and rules than that by far. What comes past it is counted alone.
 const GROUPS: usize = 10_000;
@@ -240,7 +241,8 @@ fn group(
     message: impl FnOnce() -> String,
 ) {
     let key = (kind, rule, at.column);
-    let place = match index.get(&key) {
+    let places = index.get(&key).map_or(&[][..], Vec::as_slice);
+    let place = match places.iter().find(|place| groups[**place].field.as_deref() == at.field) {
         Some(place) => *place,
         None if groups.len() >= GROUPS => return,
         None => {
@@ -253,7 +255,7 @@ fn group(
                 rows: Vec::new(),
                 message: message(),
             });
-            index.insert(key, groups.len() - 1);
+            index.entry(key).or_default().push(groups.len() - 1);
             groups.len() - 1
         }
     };
