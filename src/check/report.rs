@@ -167,21 +167,34 @@ impl Collector {
         let rule = rule.into();
         self.report.errors += 1;
         let mut made = None;
-        if self.report.first.len() < self.limit {
+        let place = self.place(at.row);
+        if place < self.limit {
             let message = message();
             made = Some(message.clone());
-            self.report.first.push(Problem {
-                kind,
-                rule: rule.to_string(),
-                row: at.row,
-                field: at.field.map(str::to_owned),
-                column: at.column,
-                message,
-            });
+            // Something that is found late, such as a key, may take the place of the last.
+            self.report.first.truncate(self.limit - 1);
+            self.report.first.insert(
+                place,
+                Problem {
+                    kind,
+                    rule: rule.to_string(),
+                    row: at.row,
+                    field: at.field.map(str::to_owned),
+                    column: at.column,
+                    message,
+                },
+            );
             group(&mut self.report.groups, &mut self.errors, kind, rule, at, || made.unwrap_or_default());
         } else {
             group(&mut self.report.groups, &mut self.errors, kind, rule, at, message);
         }
+    }
+
+    /// Where an error in this row belongs in the list: after all of its row and of those before.
+    fn place(&self, row: Option<u64>) -> usize {
+        let Some(row) = row else { return self.report.first.len() };
+        let later = |problem: &&Problem| problem.row.is_some_and(|other| other > row);
+        self.report.first.len() - self.report.first.iter().rev().take_while(later).count()
     }
 
     /// A remark that does not stop the upload; counted in groups only.

@@ -2,7 +2,9 @@
 //!
 //! A key is kept as 96 bits of a keyed hash and the row where it first stood, never as its text. The hash's key is random
 //! for each upload, so that nobody can make keys collide; that two different keys of one upload are taken for one has a
-//! chance of less than 1 in 10^12 at 10^8 rows. Must never say what a key is, only where it stood. Called by `table`.
+//! chance of less than 1 in 10^12 at 10^8 rows. Keys are looked up a few dozen at a time, since memory answers many
+//! questions at once in the time of one: what is found comes that many rows late. Must never say what a key is, only
+//! where it stood. Called by `table`.
 
 mod held;
 
@@ -41,12 +43,25 @@ struct Set {
     /// The fields' names, joined with `+`.
     name: String,
     seen: Held,
+    /// Keys that are still to be looked up, at most [`AT_ONCE`].
+    waiting: Vec<Waiting>,
 }
+
+struct Waiting {
+    hash: Hash,
+    row: u64,
+    column: Option<u64>,
+}
+
+/// Keys that are looked up together.
+const AT_ONCE: usize = 32;
 
 #[derive(Clone)]
 enum Role {
     /// By part: whether a missing value is for this module to report; the field's own `required` says it otherwise.
-    Primary { wanted: Vec<bool> },
+    Primary {
+        wanted: Vec<bool>,
+    },
     Unique,
     UniqueKey,
 }
@@ -79,7 +94,13 @@ impl Keys {
     }
 
     fn of(specs: Vec<KeySpec>, most: usize) -> Self {
-        let set = |KeySpec { role, fields, name }| Set { role, fields, name, seen: Held::default() };
+        let set = |KeySpec { role, fields, name }| Set {
+            role,
+            fields,
+            name,
+            seen: Held::default(),
+            waiting: Vec::with_capacity(AT_ONCE),
+        };
         Self {
             sets: specs.into_iter().map(set).collect(),
             lists: Vec::new(),
@@ -102,13 +123,26 @@ impl Keys {
         self.lists.push(List { fields, name, resource: resource.to_owned(), members: all.then_some(members) });
     }
 
-    /// Looks the row's keys up and adds them. A part of the primary key that is missing is an error too.
+    /// Looks the row's keys up, soon, and adds them. A part of the primary key that is missing is an error too.
     ///
     /// # Errors
     /// The bound is reached: final.
     pub fn row(&mut self, schema: &Schema, row: &Row<'_>, out: &mut Collector) -> Result<(), Fault> {
         let name = |field: usize| schema.fields.get(field).map_or("", |field| field.name.as_str());
         self.judge(&name, row, out, Value::canonical)
+    }
+
+    /// The end of the rows: looks up what still waits.
+    ///
+    /// # Errors
+    /// As [`Keys::row`].
+    pub fn finish(mut self, out: &mut Collector) -> Result<(), Fault> {
+        for set in &mut self.sets {
+            if let Err(held::Full) = set.look_up(&mut self.room, out) {
+                return Err(full(self.rows, &self.room, out));
+            }
+        }
+        Ok(())
     }
 
     fn judge<'n>(
@@ -118,7 +152,6 @@ impl Keys {
         out: &mut Collector,
         canonical: impl Fn(Value, &str, &mut Vec<u8>),
     ) -> Result<(), Fault> {
-        let number = u32::try_from(row.number).unwrap_or(u32::MAX).max(1);
         self.rows += 1;
         for set in &mut self.sets {
             if !set.whole(self.rows, name, row, out) {
@@ -128,10 +161,13 @@ impl Keys {
             for field in &set.fields {
                 canonical(row.value(*field), row.cell(*field), &mut self.bytes);
             }
-            match set.seen.enter(self.hashes.of(&self.bytes), number, &mut self.room) {
-                Ok(None) => {}
-                Ok(Some(first)) => set.repeated(first, row, out),
-                Err(held::Full) => return Err(full(self.rows, &self.room, out)),
+            let column = set.fields.iter().find_map(|field| row.column(*field));
+            set.waiting.push(Waiting { hash: self.hashes.of(&self.bytes), row: row.number, column });
+            if set.waiting.len() < AT_ONCE {
+                continue;
+            }
+            if let Err(held::Full) = set.look_up(&mut self.room, out) {
+                return Err(full(self.rows, &self.room, out));
             }
         }
         for list in &self.lists {
@@ -173,7 +209,8 @@ fn specs(schema: &Schema) -> Vec<KeySpec> {
 }
 
 fn joined(schema: &Schema, fields: &[usize]) -> String {
-    let names: Vec<&str> = fields.iter().filter_map(|field| schema.fields.get(*field)).map(|f| f.name.as_str()).collect();
+    let names: Vec<&str> =
+        fields.iter().filter_map(|field| schema.fields.get(*field)).map(|f| f.name.as_str()).collect();
     names.join("+")
 }
 
@@ -207,7 +244,21 @@ impl Set {
         whole
     }
 
-    fn repeated(&self, first: u32, row: &Row<'_>, out: &mut Collector) {
+    fn look_up(&mut self, room: &mut Room, out: &mut Collector) -> Result<(), held::Full> {
+        let touched = self.waiting.iter().fold(0, |all, key| all ^ self.seen.touch(key.hash));
+        std::hint::black_box(touched);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for key in waiting.drain(..) {
+            let row = u32::try_from(key.row).unwrap_or(u32::MAX).max(1);
+            if let Some(first) = self.seen.enter(key.hash, row, room)? {
+                self.repeated(first, &key, out);
+            }
+        }
+        self.waiting = waiting;
+        Ok(())
+    }
+
+    fn repeated(&self, first: u32, key: &Waiting, out: &mut Collector) {
         let (kind, rule, what) = match (&self.role, self.fields.len()) {
             (Role::Primary { .. }, _) => (ErrorType::PrimaryKey, "primaryKey", "has the same primary key as"),
             (Role::Unique, _) => (ErrorType::UniqueError, "unique", "must be unique, but is the same as in"),
@@ -216,7 +267,8 @@ impl Set {
                 (ErrorType::UniqueError, "uniqueKeys", "must be unique together, but are the same as in")
             }
         };
-        out.error(kind, rule, at(row, &self.fields, &self.name), || match first {
+        let at = At { row: Some(key.row), field: Some(&self.name), column: key.column };
+        out.error(kind, rule, at, || match first {
             u32::MAX => format!("{what} an earlier row"),
             first => format!("{what} row {first}"),
         });
@@ -226,30 +278,27 @@ impl Set {
 impl List {
     fn unknown(&self, row: &Row<'_>, out: &mut Collector) {
         let (fields, resource) = (&self.fields, &self.resource);
-        out.error(ErrorType::ForeignKey, "foreignKeys", at(row, fields, &self.name), || match fields.len() {
+        let column = fields.iter().find_map(|field| row.column(*field));
+        let at = At { row: Some(row.number), field: Some(&self.name), column };
+        out.error(ErrorType::ForeignKey, "foreignKeys", at, || match fields.len() {
             1 => format!("is not in the code list {resource:?}"),
             _ => format!("are not together in one row of the code list {resource:?}"),
         });
     }
 
     fn unread(&self, out: &mut Collector) -> Fault {
-        let fault = Fault(format!("there is no memory for the code list {:?}: send the file again later", self.resource));
+        let fault =
+            Fault(format!("there is no memory for the code list {:?}: send the file again later", self.resource));
         out.error(ErrorType::SourceError, "keys", At::default(), || fault.0.clone());
         fault
     }
 }
 
-/// Several fields stand under their joined names, at the column of the first that the file has.
-fn at<'a>(row: &Row<'_>, fields: &[usize], name: &'a str) -> At<'a> {
-    let column = fields.iter().find_map(|field| row.column(*field));
-    At { row: Some(row.number), field: Some(name), column }
-}
-
 fn full(rows: u64, room: &Room, out: &mut Collector) -> Fault {
     let fault = Fault(format!(
-        "the keys of the first {} rows fill the {} that this dataset keeps for them: split the file, or ask for a higher \
+        "the keys of about {} rows fill the {} that this dataset keeps for them: split the file, or ask for a higher \
          limit ([limits] keys)",
-        rows.saturating_sub(1),
+        rows,
         bytes_in_words(room.most() as u64)
     ));
     out.error(ErrorType::SourceError, "keys", At::default(), || fault.0.clone());

@@ -54,6 +54,7 @@ fn found(mut keys: Keys, rows: &[[&str; 3]]) -> Vec<(String, u64, String)> {
     for (number, cells) in (2..).zip(rows) {
         judge(&mut keys, number, *cells, &mut out).unwrap();
     }
+    keys.finish(&mut out).unwrap();
     let problems = out.finish().first.into_iter();
     problems.map(|p| (p.rule, p.row.unwrap_or(0), p.field.unwrap_or_default())).collect()
 }
@@ -70,6 +71,7 @@ fn a_primary_key_that_comes_again_is_an_error_at_the_later_row() {
     let mut set = keys(vec![primary(&[0])]);
     judge(&mut set, 7, ["secret", "", ""], &mut out).unwrap();
     judge(&mut set, 9, ["secret", "", ""], &mut out).unwrap();
+    set.finish(&mut out).unwrap();
     let problem = out.finish().first.remove(0);
     assert_eq!(problem.message, "has the same primary key as row 7");
     assert_eq!((problem.kind, problem.column), (ErrorType::PrimaryKey, Some(1)));
@@ -100,6 +102,7 @@ fn a_column_of_the_primary_key_that_the_file_does_not_have_is_said_once() {
     for row in 2..5 {
         judge_in(&mut set, row, ["x", "", ""], [1, 0, 2], &mut out).unwrap();
     }
+    set.finish(&mut out).unwrap();
     let report = out.finish();
     assert_eq!((report.errors, report.first[0].row, report.first[0].field.as_deref()), (1, None, Some("b")));
 }
@@ -135,7 +138,7 @@ fn past_the_bound_the_fault_says_how_many_rows_and_which_limit() {
             judge(&mut set, row, [&cell, "", ""], &mut out).err().map(|fault| (row, fault))
         })
         .unwrap();
-    assert!(fault.0.contains(&format!("first {} rows", last - 2)), "{fault:?}");
+    assert!(fault.0.contains(&format!("about {} rows", last - 1)), "{fault:?}");
     assert!(fault.0.contains("40 KiB") && fault.0.contains("[limits] keys") && !fault.0.contains("key 2"), "{fault:?}");
     assert!(last > 40 * 1024 / 32, "{last}");
     let report = out.finish();
@@ -148,5 +151,18 @@ fn rows_past_what_a_number_holds_are_still_compared() {
     let mut out = Collector::new(9);
     judge(&mut set, 1 << 40, ["x", "", ""], &mut out).unwrap();
     judge(&mut set, (1 << 40) + 1, ["x", "", ""], &mut out).unwrap();
+    set.finish(&mut out).unwrap();
     assert_eq!(out.finish().first[0].message, "has the same primary key as an earlier row");
+}
+
+#[test]
+fn what_is_found_late_is_listed_in_the_order_of_the_file() {
+    let mut set = keys(vec![primary(&[0])]);
+    let mut out = Collector::new(9);
+    for number in 2..100 {
+        judge(&mut set, number, [if number < 5 { "x" } else { "" }, "", ""], &mut out).unwrap();
+    }
+    set.finish(&mut out).unwrap();
+    let rows: Vec<Option<u64>> = out.finish().first.iter().map(|problem| problem.row).collect();
+    assert_eq!(rows, (3..=11).map(Some).collect::<Vec<_>>());
 }

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use regex::Regex;
 
 use super::Fault;
-use super::schema::Schema;
-pub use spec::{ChangeSpec, ForbiddenSet, ForbiddenSpec, Kind, Place, RowsSpec, RuleFault, Spec, Specs};
 use super::Severity;
 use super::report::{Collector, Restricted};
 use super::row::Row;
+use super::schema::Schema;
+pub use spec::{ChangeSpec, ForbiddenSet, ForbiddenSpec, Kind, Place, RowsSpec, RuleFault, Spec, Specs};
 
 /// The rules of one dataset, compiled. The rules helper owns the insides.
 #[derive(Debug, Clone, Default)]

@@ -29,27 +29,55 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// At least one of them is filled in.
-    AnyPresent { columns: Vec<String> },
+    AnyPresent {
+        columns: Vec<String>,
+    },
     /// Ten digits with a Modulus 11 check digit.
-    NhsNumber { columns: Vec<String> },
-    UkPostcode { columns: Vec<String> },
+    NhsNumber {
+        columns: Vec<String>,
+    },
+    UkPostcode {
+        columns: Vec<String>,
+    },
     /// The shape of an organisation code.
-    OdsCode { columns: Vec<String> },
+    OdsCode {
+        columns: Vec<String>,
+    },
     /// Dates, datetimes, years and yearmonths against today (UTC).
-    NotInFuture { columns: Vec<String> },
+    NotInFuture {
+        columns: Vec<String>,
+    },
     /// Each that is filled in is not before the one before.
-    InOrder { columns: Vec<String> },
+    InOrder {
+        columns: Vec<String>,
+    },
     /// Inside the period that a part of the file's name gives.
-    WithinPeriod { columns: Vec<String>, part: String },
+    WithinPeriod {
+        columns: Vec<String>,
+        part: String,
+    },
     /// The cell is what a part of the file's name is.
-    SameAsName { column: String, part: String },
+    SameAsName {
+        column: String,
+        part: String,
+    },
     /// `column` is the product of `factors`, but for `tolerance`: a decimal such as `0.01`; empty for none.
-    Product { column: String, factors: Vec<String>, tolerance: String },
+    Product {
+        column: String,
+        factors: Vec<String>,
+        tolerance: String,
+    },
     /// Rows whose cell is none of `given` are restricted.
-    Consent { column: String, given: Vec<String> },
+    Consent {
+        column: String,
+        given: Vec<String>,
+    },
     /// Rows in which all of `when` (column, cell) hold are restricted. When some but not all do: as `partial` says,
     /// flag or accept.
-    Objection { when: Vec<(String, String)>, partial: Severity },
+    Objection {
+        when: Vec<(String, String)>,
+        partial: Severity,
+    },
 }
 
 /// `[rows]`: data rows, the header not counted.
