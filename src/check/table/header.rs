@@ -154,7 +154,8 @@ impl Header<'_> {
                 }
             }
         } else {
-            let message = "none of the columns is one of this dataset: check that this is the right file, with its header";
+            let message =
+                "none of the columns is one of this dataset: check that this is the right file, with its header";
             self.fault(ErrorType::MissingLabel, "no-label-matches", None, None, message);
         }
     }

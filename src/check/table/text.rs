@@ -75,11 +75,7 @@ impl Text {
     ///
     /// # Errors
     /// The first error of `sink`, or a byte order mark that is missing.
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        sink: &mut impl FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Stop> {
+    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Stop> {
         match &mut self.state {
             State::Plain => Ok(sink(bytes)?),
             State::Mark(seen) => {
@@ -143,8 +139,7 @@ fn decode(
     loop {
         // One byte of the piece is kept for the mark of a malformed sequence.
         let room = piece.len() - 1;
-        let (result, read, mut written) =
-            decoder.decode_to_utf8_without_replacement(bytes, &mut piece[..room], last);
+        let (result, read, mut written) = decoder.decode_to_utf8_without_replacement(bytes, &mut piece[..room], last);
         bytes = &bytes[read..];
         if let DecoderResult::Malformed(..) = result {
             piece[written] = MALFORMED;

@@ -52,7 +52,10 @@ fn without_a_header_no_value_is_named_and_each_field_is_reported_once() {
     assert_eq!(faults, wanted);
     let faults = judge(Exact, &["17", "F", "01/01/1950", "F", "seen", "Smith"]);
     assert_eq!(faults.last().map(String::as_str), Some("ExtraLabel label 6 -"));
-    assert_eq!(judge(Exact, &["a;b;c"])[1..], ["Sex", "Date of Birth", "Postcode", "Notes"].map(|name| format!("MissingLabel label - {name}")));
+    assert_eq!(
+        judge(Exact, &["a;b;c"])[1..],
+        ["Sex", "Date of Birth", "Postcode", "Notes"].map(|name| format!("MissingLabel label - {name}"))
+    );
 }
 
 #[test]
@@ -82,7 +85,10 @@ fn fields_match_says_what_may_be_missing_and_what_may_be_more() {
 fn a_file_without_a_schema_has_each_label_once() {
     assert!(alone(&["a", "b"]).fits());
     let faults = alone(&["a", " ", "a"]).faults;
-    assert_eq!(faults.iter().map(|fault| fault.kind).collect::<Vec<_>>(), [ErrorType::BlankLabel, ErrorType::DuplicateLabel]);
+    assert_eq!(
+        faults.iter().map(|fault| fault.kind).collect::<Vec<_>>(),
+        [ErrorType::BlankLabel, ErrorType::DuplicateLabel]
+    );
     assert!(faults.iter().all(|fault| fault.field.is_none()));
 }
 

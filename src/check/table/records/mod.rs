@@ -106,11 +106,6 @@ impl Records {
         }
     }
 
-    /// From now on records have no more cells than this that matter.
-    pub(super) fn keep_cells(&mut self, most: usize) {
-        self.most_cells = most;
-    }
-
     /// Takes the next text, cut anywhere, and gives each record that is complete to `sink`.
     ///
     /// # Errors
@@ -157,7 +152,8 @@ impl Records {
             }
             if self.line.is_none() || self.too_long {
                 let count = self.count;
-                let record = Record { count, ..Record::broken(&self.carry, &self.cells, Broken::Unclosed) };
+                let record =
+                    Record { count, ..Record::broken(&self.carry, &self.cells, self.quote_char(), Broken::Unclosed) };
                 return sink(record);
             }
             if let Resume::Replay(bytes) = self.unclosed(&[], 0, sink)? {
@@ -305,12 +301,7 @@ impl Records {
     fn end_cell(&mut self, start: usize, end: usize) {
         if self.count < self.most_cells && !self.too_long {
             // Within `limit`, which is less than 2^30.
-            self.cells.push(Cell {
-                start: start as u32,
-                end: end as u32,
-                doubled: self.doubled,
-                stray: self.stray,
-            });
+            self.cells.push(Cell { start: start as u32, end: end as u32, doubled: self.doubled, stray: self.stray });
         }
         self.count += 1;
         self.marks.rewrite |= self.doubled | self.stray;
@@ -345,6 +336,7 @@ impl Records {
             end: kind,
             marks: self.marks,
             broken: None,
+            quote: self.quote_char(),
         })?;
         self.reset();
         Ok(valid)
@@ -361,7 +353,7 @@ impl Records {
     ) -> Result<(), Fault> {
         if self.too_long {
             let broken = if self.mode == Mode::Quoted { Broken::Unclosed } else { Broken::TooLong };
-            let record = Record { count: self.count, end: kind, ..Record::broken(&[], &[], broken) };
+            let record = Record { count: self.count, end: kind, ..Record::broken(&[], &[], self.quote_char(), broken) };
             sink(record)?;
             self.reset();
             return Ok(());
@@ -376,9 +368,14 @@ impl Records {
             end: kind,
             marks: self.marks,
             broken: None,
+            quote: self.quote_char(),
         })?;
         self.reset();
         Ok(())
+    }
+
+    fn quote_char(&self) -> char {
+        char::from(self.quote.unwrap_or(b'"'))
     }
 
     #[inline]
@@ -422,7 +419,11 @@ impl Records {
             self.carry.extend_from_slice(&chunk[begin..begin + end - self.carried]);
             (&self.carry[..], Resume::At(begin + next - self.carried))
         };
-        sink(Record { count: self.count, end: LineEnd::Swallowed, ..Record::broken(bytes, &self.cells, broken) })?;
+        sink(Record {
+            count: self.count,
+            end: LineEnd::Swallowed,
+            ..Record::broken(bytes, &self.cells, self.quote_char(), broken)
+        })?;
         self.reset();
         Ok(resume)
     }

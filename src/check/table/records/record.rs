@@ -15,10 +15,12 @@ pub(in crate::check::table) struct Record<'r> {
     pub(in crate::check::table) end: LineEnd,
     pub(in crate::check::table) marks: Marks,
     pub(in crate::check::table) broken: Option<Broken>,
+    /// The dialect's quote; any character when it has none.
+    pub(in crate::check::table) quote: char,
 }
 
 impl<'r> Record<'r> {
-    pub(super) fn broken(bytes: &'r [u8], cells: &'r [Cell], broken: Broken) -> Self {
+    pub(super) fn broken(bytes: &'r [u8], cells: &'r [Cell], quote: char, broken: Broken) -> Self {
         Self {
             bytes,
             text: std::str::from_utf8(bytes).ok(),
@@ -27,6 +29,7 @@ impl<'r> Record<'r> {
             end: LineEnd::None,
             marks: Marks { rewrite: true, control: true },
             broken: Some(broken),
+            quote,
         }
     }
 }
