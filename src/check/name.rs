@@ -6,8 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::{Captures, Regex};
 
-use super::rules::period::Period;
-use super::rules::period_words;
 use super::{Compression, Fault, Format, Rules};
 use crate::types::FileName;
 
@@ -18,7 +16,7 @@ impl Rules {
     /// Whether a file of this name may be sent as this dataset.
     ///
     /// # Errors
-    /// What the name should look like, or which of its parts is no period although a rule needs one.
+    /// What the name should look like, or which of its parts does not say what a rule of the dataset needs.
     pub fn name_fits(&self, name: &FileName) -> Result<(), Fault> {
         let candidates = self.judged(name);
         let fits = match (&self.name, self.format) {
@@ -36,13 +34,10 @@ impl Rules {
             return Err(Fault(format!("{text:?} is not a name that this dataset takes: name the file like {wanted}")));
         }
         let parts = self.parts(name);
-        let periods = self.table.iter().flat_map(|table| table.rules.period_parts());
-        for (part, text) in periods.filter_map(|part| Some((part, parts.get(part)?))) {
-            if Period::parse(text).is_none() {
-                return Err(Fault(period_words(part, text)));
-            }
+        match self.table.as_ref().and_then(|table| table.rules.parts_faults(&parts).into_iter().next()) {
+            Some(why) => Err(Fault(why)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The named parts of the pattern in this name: `agency`, `period`, ... Empty when it does not fit; a part that the

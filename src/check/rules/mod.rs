@@ -18,7 +18,7 @@ mod compiled;
 mod days;
 mod decimal;
 mod forbidden;
-pub(super) mod period;
+mod period;
 mod row;
 mod spec;
 mod words;
@@ -120,12 +120,14 @@ impl RuleSet {
         words::describe(&self.0)
     }
 
-    /// Parts of the file's name that must be a period, for whoever judges names.
-    pub(super) fn period_parts(&self) -> impl Iterator<Item = &str> {
-        self.0.rules.iter().filter_map(|rule| match &rule.test {
-            Test::WithinPeriod { part, .. } => Some(part.as_str()),
-            _ => None,
-        })
+    /// Why the rules cannot be judged with these parts of a file's name: one that they need is not there, or is no
+    /// period. For whoever judges names, before a byte comes.
+    pub(super) fn parts_faults(&self, parts: &BTreeMap<String, String>) -> Vec<String> {
+        let mut unsaid = Vec::new();
+        for rule in &self.0.rules {
+            bound(&rule.test, parts, &mut unsaid);
+        }
+        unsaid
     }
 }
 
@@ -158,15 +160,10 @@ fn bound(test: &Test, parts: &BTreeMap<String, String>, unsaid: &mut Vec<String>
         (_, None) => unknown(format!("the file's name gives no {part}: name the file as the dataset asks for")),
         (Test::WithinPeriod { .. }, Some(text)) => match Period::parse(text) {
             Some(period) => Bound::Period(period, text.clone()),
-            None => unknown(period_words(part, text)),
+            None => unknown(format!("{text:?} in the file's name is no {part}: write it like {}", period::FORMS)),
         },
         (_, Some(text)) => Bound::Text(text.clone()),
     }
-}
-
-/// Why a part of a name is no period.
-pub(super) fn period_words(part: &str, text: &str) -> String {
-    format!("{text:?} in the file's name is no {part}: write it like {}", period::FORMS)
 }
 
 impl RowChecks {

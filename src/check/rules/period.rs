@@ -4,10 +4,10 @@ use super::days::Days;
 
 /// A period of whole days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::check) struct Period(pub(super) Days);
+pub(super) struct Period(pub(super) Days);
 
 /// The forms, for people.
-pub(in crate::check) const FORMS: &str = "2026, 2026-Q2, 2026Q2, 2026-05, 202605, 2026-05-17 or 20260517";
+pub(super) const FORMS: &str = "2026, 2026-Q2, 2026Q2, 2026-05, 202605, 2026-05-17 or 20260517";
 
 impl Period {
     /// Reads one of [`FORMS`]; none when it is no period.

@@ -28,7 +28,13 @@ fn of_rule(all: &Compiled, rule: &Rule) -> String {
         }
         Test::NotInFuture { columns } => format!("{} must not be in the future.", quoted(all, columns, "and")),
         Test::InOrder { columns } => {
-            format!("{} must not be before one another in this order.", quoted(all, columns, "then"))
+            let pairs = columns.windows(2).filter_map(|pair| match pair {
+                [earlier, later] => {
+                    Some(format!("{} must not be before {}", quoted(all, &[*later], ""), quoted(all, &[*earlier], "")))
+                }
+                _ => None,
+            });
+            format!("{}.", list(&pairs.collect::<Vec<_>>(), "and"))
         }
         Test::WithinPeriod { columns, part } => format!(
             "{} must be within the period that the file's name gives ({part}: {}).",
@@ -81,8 +87,10 @@ fn of_rows(rows: &RowsSpec) -> Vec<String> {
     let mut sentences = Vec::new();
     match (rows.least, rows.most) {
         (Some(least), Some(most)) => sentences.push(format!("A file has {least} to {most} rows below the header.")),
-        (Some(least), None) => sentences.push(format!("A file has at least {least} rows below the header.")),
-        (None, Some(most)) => sentences.push(format!("A file has at most {most} rows below the header.")),
+        (Some(least), None) => {
+            sentences.push(format!("A file has at least {} below the header.", rows_in_words(least)))
+        }
+        (None, Some(most)) => sentences.push(format!("A file has at most {} below the header.", rows_in_words(most))),
         (None, None) => {}
     }
     let Some(change) = rows.change.filter(|change| change.verdict != Severity::Accept) else { return sentences };
@@ -94,6 +102,10 @@ fn of_rows(rows: &RowsSpec) -> Vec<String> {
         sentences.push(format!("A file with {} of the rows of your last one {what}.", bounds.join(" or ")));
     }
     sentences
+}
+
+fn rows_in_words(rows: u64) -> String {
+    if rows == 1 { "1 row".into() } else { format!("{rows} rows") }
 }
 
 fn quoted(all: &Compiled, columns: &[usize], before_last: &str) -> String {
