@@ -183,11 +183,14 @@ impl Body {
                 if right {
                     let mut violations = Violations::default();
                     value = field.judge(content, &rules.policy, &mut violations);
-                    if violations != Violations::default() {
-                        for (kind, rule, message) in field.explain(violations) {
+                    if !violations.is_empty() {
+                        for (kind, rule, message) in field.explain(violations.flags()) {
+                            out.flag(kind, rule, at(), || message);
+                        }
+                        for (kind, rule, message) in field.explain(violations.errors()) {
                             out.error(kind, rule, at(), || message);
                         }
-                        right = false;
+                        right = violations.errors().is_empty();
                     }
                 }
                 values[index] = value;
