@@ -177,7 +177,11 @@ fn binary(head: &[u8]) -> Option<Kind> {
     if matches!(head, [3 | 0x83, _, 1..=12, 1..=31, ..]) && head.get(12..24) == Some(&[0; 12]) {
         return Some(Kind::new("a dBASE file (.dbf)", EXPORT));
     }
-    if head.starts_with(b"RIFF") && matches!(head.get(8..12), Some(b"WAVE" | b"AVI " | b"WEBP")) {
+    // Its length, in four bytes, is below half a GiB.
+    if head.starts_with(b"RIFF")
+        && head.get(7).is_some_and(|byte| *byte < 32)
+        && matches!(head.get(8..12), Some(b"WAVE" | b"AVI " | b"WEBP"))
+    {
         return Some(Kind::new("a sound, film or image", WRONG_FILE));
     }
     if head.first() == Some(&0) && head.get(4..8) == Some(b"ftyp") {

@@ -134,7 +134,9 @@ impl Gzip {
     ) -> Result<usize, Damaged> {
         let used = bytes.len().min(length - self.field.len());
         self.field.extend_from_slice(&bytes[..used]);
-        self.header.update(&bytes[..used]);
+        if self.at != At::HeaderCrc {
+            self.header.update(&bytes[..used]);
+        }
         if self.field.len() == length {
             let field = std::mem::take(&mut self.field);
             then(self, &field)?;

@@ -68,8 +68,8 @@ impl Content {
             match status {
                 Ok(Status::StreamEnd) => return Ok(Taken { bytes: used, ended: true }),
                 // More may wait inside as long as a piece was filled.
-                Ok(Status::Ok | Status::BufError) if gave == room || (took > 0 && used < bytes.len()) => {}
-                Ok(_) if used == bytes.len() => return Ok(Taken { bytes: used, ended: false }),
+                Ok(_) if used == bytes.len() && gave < room => return Ok(Taken { bytes: used, ended: false }),
+                Ok(_) if took > 0 || gave > 0 => {}
                 Ok(_) | Err(_) => return Err(Damaged::structure("its compressed data breaks off in nonsense")),
             }
         }

@@ -112,9 +112,9 @@ impl Central {
         if !matches!(u16_at(record, 34), 0 | 0xffff) {
             return Err(Damaged::structure("it is one part of an archive that is split over several files"));
         }
-        // The system that wrote it, and, for Unix and macOS, its file type: regular, directory, or not told.
+        // The system that wrote it, and, for Unix and macOS, its file type: not told, a pipe that was packed, directory, regular.
         let unix = matches!(u16_at(record, 4) >> 8, 3 | 19);
-        if unix && !matches!(u32_at(record, 38) >> 28, 0 | 4 | 8) {
+        if unix && !matches!(u32_at(record, 38) >> 28, 0 | 1 | 4 | 8) {
             return Err(Damaged::structure("a file in it is a link or a device"));
         }
         Ok(Self { name, deflated, crc: u32_at(record, 16), packed, size, offset })
