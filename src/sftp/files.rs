@@ -73,7 +73,7 @@ fn no_directory(core: &Core) -> Refusal {
 }
 
 pub(super) fn read_only() -> Refusal {
-    Refusal::denied("that is made by the gateway, and can only be read")
+    Refusal::denied("what is there is made by the gateway, and can only be read: see /help.txt for where files are put")
 }
 
 /// Whether an upload may begin where `found` stands: each upload is a whole new file.
