@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What a dataset demands; for whoever reads a [`Dataset`] without knowing the check.
 pub use crate::check::schema::{Field, FieldsMatch, Schema};
 pub use crate::check::{
-    Compression, Dialect, Encoding, Format, Limits as TableLimits, Policy, Rules, RuleSet, Severity, TableRules,
+    Compression, Dialect, Encoding, Format, Limits as TableLimits, Policy, RuleSet, Rules, Severity, TableRules,
 };
 use crate::seal::Recipient;
 use crate::types::{AccountName, DatasetName, Fingerprint, OrgId, Role, Take};

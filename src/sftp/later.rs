@@ -89,13 +89,7 @@ impl Core {
     }
 }
 
-async fn answer(
-    shared: &Arc<Shared>,
-    id: u32,
-    operation: &Operation,
-    about: &About,
-    outcome: Result<Answer, Refusal>,
-) {
+async fn answer(shared: &Arc<Shared>, id: u32, operation: &Operation, about: &About, outcome: Result<Answer, Refusal>) {
     let mut packet = Vec::with_capacity(64);
     match outcome {
         Ok(answer) => {

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use super::attrs::{Entry, Stat};
 use super::handles::File;
-use super::{contract, help};
 use super::shared::{Shared, ledger_failed};
 use super::tree::{Listing, More, PAGE, is_a_directory, missing, not_a_directory};
+use super::{contract, help};
 use crate::audit::{Event, Form, Kind, Receipt};
 use crate::config::{Config, Org};
 use crate::intake::DraftView;
@@ -302,9 +302,15 @@ mod tests {
 
     #[test]
     fn what_the_organisation_does_not_have_is_missing_whatever_others_have() {
-        for path in
-            ["/other-dataset/a.csv", "/queue/x/y", "/receipts/a.csv", "/a/b", "/ims-interventions/a/b", "/help.txt/a", "/contract/a/b"]
-        {
+        for path in [
+            "/other-dataset/a.csv",
+            "/queue/x/y",
+            "/receipts/a.csv",
+            "/a/b",
+            "/ims-interventions/a/b",
+            "/help.txt/a",
+            "/contract/a/b",
+        ] {
             assert_eq!(at(path), Err(RefusalKind::NotFound), "{path}");
         }
         // Another organisation's dataset and a loader's queue are names like any other.

@@ -72,7 +72,9 @@ fn form(rules: &Rules) -> String {
         None => "cells are never quoted: none can hold a delimiter or line break".to_owned(),
     };
     let header = if dialect.header { "the first row has the labels" } else { "there is no header row" };
-    format!("CSV text (no spreadsheet, archive, document or program), cells divided by {delimiter};\n{quote};\n{header}")
+    format!(
+        "CSV text (no spreadsheet, archive, document or program), cells divided by {delimiter};\n{quote};\n{header}"
+    )
 }
 
 fn encoding(table: &TableRules) -> &'static str {
@@ -166,7 +168,9 @@ fn companions(dataset: &Dataset) -> Vec<String> {
         lines.push("checksums as sha256sum and md5sum write them, or the digest alone".into());
     }
     if kinds.contains(&CompanionKind::Totals) {
-        lines.push("totals: a line \"rows = 1234\", and lines \"sum LABEL = 56.70\" for the columns that are summed".into());
+        lines.push(
+            "totals: a line \"rows = 1234\", and lines \"sum LABEL = 56.70\" for the columns that are summed".into(),
+        );
     }
     lines
 }
@@ -245,7 +249,8 @@ mod tests {
             dataset.rules.name = Some(regex::Regex::new("^(?P<agency>[A-Z]+)_(?P<period>[0-9]+)$").unwrap());
             org.codes.insert("agency".into(), ["LIV0124".into(), "LIV0123".into()].into());
             org.codes.insert("other".into(), ["X".into()].into());
-            dataset.companion = Companion { kinds: [CompanionKind::Sha256, CompanionKind::Totals].into(), required: true };
+            dataset.companion =
+                Companion { kinds: [CompanionKind::Sha256, CompanionKind::Totals].into(), required: true };
             let clamd = ClamdAddress::Path("/c".into());
             config.scan = Some(ScanSettings { clamd, max_size: 25 << 20, timeout: std::time::Duration::ZERO });
             dataset.scan = true;

@@ -63,8 +63,12 @@ mod tests {
         let mut text = String::new();
         describe(&mut text, &Policy::default());
         assert_eq!(text, "");
-        let policy =
-            Policy { formulas: Severity::Reject, value_spaces: Severity::Flag, mojibake: Severity::Accept, ..Policy::default() };
+        let policy = Policy {
+            formulas: Severity::Reject,
+            value_spaces: Severity::Flag,
+            mojibake: Severity::Accept,
+            ..Policy::default()
+        };
         describe(&mut text, &policy);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");

@@ -47,8 +47,11 @@ fn columns(text: &mut String, schema: &Schema, header: bool) {
 
 fn keys(text: &mut String, schema: &Schema) {
     let labels = |fields: &[usize]| {
-        let labels: Vec<String> =
-            fields.iter().filter_map(|field| schema.fields.get(*field)).map(|field| format!("{:?}", field.name)).collect();
+        let labels: Vec<String> = fields
+            .iter()
+            .filter_map(|field| schema.fields.get(*field))
+            .map(|field| format!("{:?}", field.name))
+            .collect();
         list(&labels, "and")
     };
     let together = |fields: &[usize]| if fields.len() > 1 { " together" } else { "" };
@@ -62,7 +65,11 @@ fn keys(text: &mut String, schema: &Schema) {
     }
     for key in &schema.foreign_keys {
         let list = &key.resource;
-        lines.push(format!("{}{}: must be in the code list \"{list}\", see /contract/", labels(&key.fields), together(&key.fields)));
+        lines.push(format!(
+            "{}{}: must be in the code list \"{list}\", see /contract/",
+            labels(&key.fields),
+            together(&key.fields)
+        ));
     }
     let mut label = "Keys";
     for line in lines {
@@ -115,7 +122,10 @@ mod tests {
             let line = text.lines().find(|line| line.trim_start().starts_with(start));
             assert!(line.is_some_and(|line| line.trim().len() > start.len()), "{start} in:\n{text}");
         }
-        assert!(text.contains("Keys            \"Agency Code\" and \"Client \\\"Ref\\\"\" together: in every row"), "{text}");
+        assert!(
+            text.contains("Keys            \"Agency Code\" and \"Client \\\"Ref\\\"\" together: in every row"),
+            "{text}"
+        );
         assert!(text.contains("                    \"Start\": no two rows alike"), "{text}");
         assert!(!text.contains("Limits"), "{text}");
     }

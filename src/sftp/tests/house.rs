@@ -67,7 +67,8 @@ impl House {
         let recorder = ledger.recorder();
         let access = Access::new(live.clone(), recorder.clone(), clock.clone());
         let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone());
-        let services = Arc::new(Services { config: live, intake, ledger, vault, recorder, clock, contract: Default::default() });
+        let services =
+            Arc::new(Services { config: live, intake, ledger, vault, recorder, clock, contract: Default::default() });
         let accounts = accounts.into_iter().map(|(name, _, key)| (name, key)).collect();
         Self { services, config: sender, accounts, access, _dir: dir }
     }
