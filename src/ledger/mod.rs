@@ -214,6 +214,12 @@ impl Ledger {
         self.0.readers.read(move |connection| uploads::receipts(connection, &org, since, after, limit)).await
     }
 
+    /// Record numbers of an upload's restricted rows, a line for each run (`17` or `20-24`); none when it has none, or is
+    /// unknown. Whoever shows it must have seen that the upload is the reader's to know.
+    pub async fn restricted(&self, upload: UploadId) -> Result<Option<String>> {
+        self.0.readers.read(move |connection| uploads::restricted(connection, upload)).await
+    }
+
     /// Sealed bytes of an organisation in the vault.
     pub async fn stored_bytes(&self, org: &OrgId) -> Result<u64> {
         let org = org.clone();

@@ -182,6 +182,12 @@ pub(super) fn receipts(
     all(&mut statement, params![org.as_str(), after, Micros(since), rows_at_most(limit)], rows::receipt)
 }
 
+pub(super) fn restricted(connection: &Connection, upload: UploadId) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT restricted FROM uploads WHERE id = ?")?;
+    let found = statement.query_row([upload.to_string()], |row| row.get::<_, Option<String>>("restricted"));
+    Ok(found.optional()?.flatten())
+}
+
 pub(super) fn stored_bytes(connection: &Connection, org: &OrgId) -> Result<u64> {
     let mut statement = connection.prepare_cached("SELECT bytes FROM stored WHERE org = ?")?;
     let bytes = statement.query_row([org.as_str()], |row| row.get::<_, Count>("bytes")).optional()?;
