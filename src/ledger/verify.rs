@@ -53,12 +53,25 @@ const CHECKS: &[(&str, &str)] = &[
          WHERE u.verdict = 'accepted' AND (d.id IS NULL OR o.upload IS NULL)",
     ),
     (
-        "every delivery and object is of an accepted upload",
+        "every delivery is of an accepted upload, every object of one that is kept",
         "SELECT 'delivery ' || d.id FROM deliveries d LEFT JOIN uploads u ON u.id = d.upload
          WHERE u.verdict IS NOT 'accepted' OR u.org <> d.org OR u.dataset <> d.dataset
          UNION ALL
          SELECT 'object ' || o.upload FROM objects o LEFT JOIN uploads u ON u.id = o.upload
-         WHERE u.verdict IS NOT 'accepted' OR u.org <> o.org OR u.sealed_size <> o.sealed_size",
+         WHERE (u.verdict IS NOT 'accepted' AND u.quarantined IS NOT 1) OR u.org <> o.org
+            OR u.sealed_size <> o.sealed_size",
+    ),
+    (
+        "every quarantined upload was rejected and has one object",
+        "SELECT 'upload ' || u.id FROM uploads u LEFT JOIN objects o ON o.upload = u.id
+         WHERE u.quarantined = 1 AND (u.verdict <> 'rejected' OR o.upload IS NULL)",
+    ),
+    (
+        "every companion is in the log, and vouched for an accepted upload of its name",
+        "SELECT 'companion ' || c.upload FROM companions c LEFT JOIN uploads u ON u.id = c.used
+         WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.upload = c.upload AND e.kind = 'companion.received')
+            OR (c.used IS NOT NULL AND (u.verdict IS NOT 'accepted'
+                OR (u.org, u.dataset, u.place, u.name) <> (c.org, c.dataset, c.place, c.name)))",
     ),
     (
         "every delivery's state fits its lease",
@@ -197,7 +210,7 @@ mod tests {
             ("DELETE FROM deliveries WHERE number = 3", "every accepted upload has one delivery and one object"),
             (
                 "UPDATE uploads SET verdict = 'rejected' WHERE number = 1",
-                "every delivery and object is of an accepted upload",
+                "every delivery is of an accepted upload, every object of one that is kept",
             ),
             ("UPDATE deliveries SET state = 'loaded' WHERE number = 3", "every delivery's state fits its lease"),
             (
