@@ -14,6 +14,14 @@ use crate::types::*;
 /// Companions of an organisation that may wait for their files.
 const WAITING: u64 = 1000;
 
+pub(super) const WAITING_COUNT: &str = "SELECT count(*) AS waiting FROM companions WHERE org = ? AND used IS NULL";
+
+pub(super) const OF: &str = "SELECT upload, kind, content, received, used FROM companions
+     WHERE org = ? AND dataset = ? AND place = ? AND name = ? ORDER BY kind";
+
+pub(super) const EXPIRE: &str = "DELETE FROM companions WHERE org = ? AND used IS NULL AND received < ?
+     RETURNING dataset, place, name, kind, upload";
+
 /// Records a companion in the place of an earlier one of its kind, with its event, which ends the upload that brought
 /// it. False when too many wait already.
 pub(super) fn record(tx: &Tx<'_>, about: &Vouched, companion: &Companion, event: Event) -> Result<bool> {
@@ -49,10 +57,7 @@ pub(super) fn record(tx: &Tx<'_>, about: &Vouched, companion: &Companion, event:
 
 /// The newest of each kind.
 pub(super) fn of(connection: &Connection, about: &Vouched) -> Result<Vec<Companion>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT upload, kind, content, received, used FROM companions
-         WHERE org = ? AND dataset = ? AND place = ? AND name = ? ORDER BY kind",
-    )?;
+    let mut statement = connection.prepare_cached(OF)?;
     let (place, name) = (about.place.path(), about.name.as_str());
     all(&mut statement, params![about.org.as_str(), about.dataset.as_str(), place, name], |row| {
         Ok(Companion {
@@ -79,9 +84,7 @@ pub(super) fn used(tx: &Tx<'_>, vouched: &[UploadId], by: UploadId) -> Result<Ve
 
 /// Forgets those of an organisation that wait since before then; returns how many.
 pub(super) fn expire(tx: &Tx<'_>, org: &OrgId, before: Timestamp, now: Timestamp) -> Result<usize> {
-    let mut statement = tx.connection.prepare_cached(
-        "DELETE FROM companions WHERE org = ? AND used IS NULL AND received < ? RETURNING dataset, place, name, kind, upload",
-    )?;
+    let mut statement = tx.connection.prepare_cached(EXPIRE)?;
     let events = all(&mut statement, params![org.as_str(), Micros(before)], |row| {
         let event = Event::new(now, Kind::CompanionRemoved, Actor::gateway())
             .org(org)

@@ -149,7 +149,7 @@ pub(super) fn verify(connection: &Connection) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Desk, POLICY, actor, at, ended};
+    use super::super::testing::{Desk, POLICY, actor, at, ended, rejected};
     use super::super::{Filter, file};
     use super::*;
     use crate::types::Actor;
@@ -162,6 +162,7 @@ mod tests {
         }
         desk.accept("0.csv", at(9)).await;
         desk.ledger.reject(ended("harbour", "bad.csv", at(10))).await.unwrap();
+        desk.ledger.reject(rejected("harbour", "kept.csv", at(10), true)).await.unwrap();
         let got = desk.claim("loader", 2, at(11)).await;
         desk.ledger
             .acknowledge(got[0].delivery, got[0].lease.unwrap(), actor("loader"), POLICY, at(12))
@@ -219,6 +220,14 @@ mod tests {
             ),
             ("UPDATE stored SET bytes = bytes + 1", "what an organisation stores is the sum of its objects"),
             ("UPDATE deliveries SET attempt = 7 WHERE number = 2", "every attempt is in the log"),
+            (
+                "DELETE FROM objects WHERE upload = (SELECT id FROM uploads WHERE quarantined = 1)",
+                "every quarantined upload was rejected and has one object",
+            ),
+            (
+                "INSERT INTO companions SELECT org, dataset, place, 'x', 'md5', 'u', 'null', 0, id FROM uploads LIMIT 1",
+                "every companion is in the log, and vouched for an accepted upload of its name",
+            ),
             ("UPDATE objects SET removed = NULL", "every removal of an object is in the log once"),
             (
                 "UPDATE names SET upload = (SELECT id FROM uploads LIMIT 1)",
