@@ -115,7 +115,8 @@ pub(super) async fn complete(
 }
 
 impl End {
-    async fn comes_to(self, mut finished: Finished) -> Result<Closed, Refusal> {
+    /// Accepted, rejected, or noted as a companion.
+    pub(super) async fn comes_to(self, mut finished: Finished) -> Result<Closed, Refusal> {
         if self.facts.demands.vouches.is_some() {
             return self.note_companion(finished).await;
         }

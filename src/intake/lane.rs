@@ -341,6 +341,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn for_the_quarantine_sealing_goes_on_after_a_fault() {
+        let bench = Bench::new();
+        let (upload, mut seed) = bench.seed(Format::Csv, u64::MAX);
+        seed.quarantine = Some(u64::MAX);
+        let plain = [b"%PDF-1.7 ".as_slice(), &plaintext(3 * BUFFER)].concat();
+        let mut lane = Lane::new(seed);
+        lane.push(&plain).await;
+        until("the fault", || matches!(lane.stop(), Some(Stop::Fault(_)))).await;
+        let finished = lane.finish(Want::Object).await.unwrap();
+        assert!(!finished.outcome.report.complete && matches!(finished.stored, Stored::Object { .. }));
+        assert!(bench.opened(upload) == plain);
+    }
+
+    #[tokio::test]
     async fn an_abort_removes_the_spool_and_an_end_after_it_fails() {
         let bench = Bench::new();
         let mut lane = Lane::new(bench.seed(Format::Csv, u64::MAX).1);

@@ -27,3 +27,4 @@ mod service;
 mod soak;
 mod tenants;
 mod upload;
+mod verdicts;
