@@ -338,7 +338,7 @@ impl Inner {
         }
         let scan = match (dataset.scan, &config.scan) {
             (false, _) => None,
-            (true, Some(scan)) => Some(Scanning::new(scanning::settings(scan))),
+            (true, Some(scan)) => Some(Scanning::by_clamd(scan)),
             // The configuration sees to it that this cannot be; never taken unscanned all the same.
             (true, None) => {
                 return Err(Refusal::failure("this gateway has no malware scanner at the moment: try again later"));
