@@ -28,3 +28,4 @@ mod service;
 mod soak;
 mod tenants;
 mod upload;
+mod verdicts;
