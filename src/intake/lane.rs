@@ -62,7 +62,7 @@ enum Job {
 }
 
 fn gone() -> Broken {
-    Broken { full: false, detail: "the upload's worker is gone".into() }
+    Broken::store("the upload's worker is gone")
 }
 
 impl Lane {
@@ -241,7 +241,7 @@ impl Worker {
             Job::Finish(want, pushed, told) => {
                 let finished = match pipeline.size() {
                     size if size == pushed => pipeline.finish(want),
-                    size => Err(Broken { full: false, detail: format!("{size} of {pushed} bytes reached the worker") }),
+                    size => Err(Broken::store(format!("{size} of {pushed} bytes reached the worker"))),
                 };
                 // If nobody waits any more (the runtime is being torn down), a draft's spool is dropped here, and an
                 // object that nobody recorded is removed by the next start.
@@ -338,6 +338,20 @@ mod tests {
         assert_eq!(finished.outcome.report.errors, 1);
         assert!(matches!(finished.stored, Stored::Nothing));
         assert_eq!((bench.spooled(), bench.vault.objects().unwrap().len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn for_the_quarantine_sealing_goes_on_after_a_fault() {
+        let bench = Bench::new();
+        let (upload, mut seed) = bench.seed(Format::Csv, u64::MAX);
+        seed.quarantine = Some(u64::MAX);
+        let plain = [b"%PDF-1.7 ".as_slice(), &plaintext(3 * BUFFER)].concat();
+        let mut lane = Lane::new(seed);
+        lane.push(&plain).await;
+        until("the fault", || matches!(lane.stop(), Some(Stop::Fault(_)))).await;
+        let finished = lane.finish(Want::Object).await.unwrap();
+        assert!(!finished.outcome.report.complete && matches!(finished.stored, Stored::Object { .. }));
+        assert!(bench.opened(upload) == plain);
     }
 
     #[tokio::test]

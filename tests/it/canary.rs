@@ -135,6 +135,25 @@ fn plaintext_is_nowhere_after_a_rejection() {
 }
 
 #[test]
+fn plaintext_is_nowhere_while_a_rejected_upload_is_in_quarantine() {
+    let canary = Canary::new();
+    let mut gateway = Gateway::prepare(Setup::new());
+    gateway.edit("config/datasets/interventions.toml", "format =", "on_reject = \"quarantine\"\nformat =");
+    gateway.launch();
+    let mut session = gateway.harbour().session();
+    let handle = session.create("/visits.csv");
+    // A program by its first bytes, then rows.
+    let content = [b"\x7fELF\x02\x01\x01\0".as_slice(), &canary.content(300_000)].concat();
+    let _ = session.write(&handle, 0, &content);
+    assert_ne!(session.close(&handle).code, code::OK);
+    let row = &gateway.uploads()[0];
+    assert!(row.receipt.quarantined && row.removed.is_none());
+    canary.is_nowhere(&gateway, "in quarantine");
+    gateway.command(&["upload", "discard", &row.receipt.upload.to_string(), "--why", "looked at"]).ok();
+    canary.is_nowhere(&gateway, "after its end");
+}
+
+#[test]
 fn plaintext_is_nowhere_after_a_kill() {
     let canary = Canary::new();
     let mut gateway = Gateway::start(Setup::new());

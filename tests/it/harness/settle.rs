@@ -33,11 +33,12 @@ pub fn nothing_under_way(gateway: &Gateway) {
     assert!(spool.is_empty(), "left in the spool: {spool:?}");
 }
 
-/// Each accepted upload has its object, of the recorded size; each object its row.
+/// Each upload that is kept (accepted, or quarantined) has its object, of the recorded size; each object its row.
 pub fn rows_and_objects_match(gateway: &Gateway) {
     let mut recorded = BTreeMap::new();
     for row in gateway.uploads() {
-        if row.receipt.verdict == Verdict::Accepted && row.removed.is_none() {
+        let kept = row.receipt.verdict == Verdict::Accepted || row.receipt.quarantined;
+        if kept && row.removed.is_none() {
             recorded.insert(format!("{}.age", row.receipt.upload), row.sealed_size);
         }
     }
@@ -87,9 +88,11 @@ fn each_beginning_has_an_end(gateway: &Gateway) {
         let Some(upload) = logged.event.upload else { continue };
         match logged.event.kind {
             Kind::UploadBegun => begun.insert(upload),
-            Kind::UploadAccepted | Kind::UploadRejected | Kind::UploadAborted | Kind::DraftRemoved => {
-                ended.insert(upload)
-            }
+            Kind::UploadAccepted
+            | Kind::UploadRejected
+            | Kind::UploadAborted
+            | Kind::DraftRemoved
+            | Kind::CompanionReceived => ended.insert(upload),
             _ => false,
         };
     }
