@@ -6,6 +6,7 @@ pub mod account;
 pub mod audit;
 pub mod check;
 mod config_file;
+pub mod dataset;
 mod edit;
 pub mod init;
 pub mod key;
@@ -44,6 +45,8 @@ enum Command {
     Serve(serve::Args),
     /// Say everything that the configuration says, or all that is wrong with it
     Check(check::Args),
+    /// Datasets: list, show, and new, which drafts one from a sample extract
+    Dataset(dataset::Args),
     /// Organisations: add, list, show, disable, enable, remove
     Org(org::Args),
     /// Accounts: add, list, show, disable, enable, remove
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Dataset(args) => dataset::run(args),
         Command::Org(args) => org::run(args),
         Command::Account(args) => account::run(args),
         Command::Key(args) => key::run(args),

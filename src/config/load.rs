@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::datasets::Place;
 use super::diagnostic::{Diagnostic, Findings, Warning};
 use super::model::*;
 use super::orgs::{self, Known, Taken};
 use super::source::{Source, absolute};
-use super::datasets::Place;
 use super::{datasets, keys, server};
 use crate::types::{DatasetName, Invalid, OrgId, Role, Sha256};
 

@@ -185,7 +185,10 @@ fn look_for_part(file: &Section<'_>, part: &At<String>, org: &Org, known: &Known
     let message = format!("no dataset of this organisation has a part {:?} in its file names", part.value);
     let help = match nearest(&part.value, parts().map(String::as_str)) {
         near if near.is_empty() => {
-            format!("name that part in the dataset's name pattern: (?P<{}>...); until then nothing is compared", part.value)
+            format!(
+                "name that part in the dataset's name pattern: (?P<{}>...); until then nothing is compared",
+                part.value
+            )
         }
         near => near,
     };

@@ -43,7 +43,11 @@ fn read_rows(list: &Source, reference: &[String], findings: &Findings) -> Result
             return Err(fault(header.span.clone(), message, nearest(label, labels)));
         };
         if let Some((_, twice)) = found.next() {
-            return Err(fault(twice.span.clone(), format!("the column {label:?} is there twice"), "keep one of the two"));
+            return Err(fault(
+                twice.span.clone(),
+                format!("the column {label:?} is there twice"),
+                "keep one of the two",
+            ));
         }
         columns.push(index);
     }
@@ -68,7 +72,11 @@ fn read_rows(list: &Source, reference: &[String], findings: &Findings) -> Result
         if record.cells.len() != header.cells.len() {
             let (cells, labels) = (record.cells.len(), header.cells.len());
             let message = format!("this row has {cells} cells, the header has {labels}");
-            return Err(fault(record.span, message, "quote cells with commas in them, and give each row all its cells"));
+            return Err(fault(
+                record.span,
+                message,
+                "quote cells with commas in them, and give each row all its cells",
+            ));
         }
         for index in &columns {
             let cell = &record.cells[*index];
@@ -162,7 +170,11 @@ impl Records<'_> {
         let mut left = quoted;
         loop {
             let Some(at) = left.find('"') else {
-                return Err(fault(start..start + 1, "this quote never ends", "close it, or double the quotes in the cell"));
+                return Err(fault(
+                    start..start + 1,
+                    "this quote never ends",
+                    "close it, or double the quotes in the cell",
+                ));
             };
             text.push_str(&left[..at]);
             left = &left[at + 1..];

@@ -56,7 +56,8 @@ impl Contract {
                 }
                 files.push(ContractFile { name, content: list.text.clone() });
             }
-            let own = source.path.file_name().and_then(|name| name.to_str()).filter(|name| name.parse::<FileName>().is_ok());
+            let own =
+                source.path.file_name().and_then(|name| name.to_str()).filter(|name| name.parse::<FileName>().is_ok());
             let wanted = own.map_or_else(|| format!("{}.schema.json", self.name), str::to_owned);
             let content: Arc<str> = text.into();
             let name = self.give(&wanted, &content, taken);
@@ -100,7 +101,9 @@ fn rename(schema: &str, from: &str, to: &str) -> Result<String, String> {
         done = span.end;
     }
     if done == 0 {
-        return Err(format!("two datasets have different code lists {from}.csv, and the schema writes the name in an unusual way"));
+        return Err(format!(
+            "two datasets have different code lists {from}.csv, and the schema writes the name in an unusual way"
+        ));
     }
     renamed.push_str(&schema[done..]);
     Ok(renamed)
@@ -191,7 +194,8 @@ mod tests {
 
     #[test]
     fn files_of_one_name_and_content_are_one_and_others_get_their_datasets_name() {
-        let schema = r#"{"fields": [], "foreignKeys": [{"fields": "a", "reference": {"resource" : "p", "fields": "p"}}]}"#;
+        let schema =
+            r#"{"fields": [], "foreignKeys": [{"fields": "a", "reference": {"resource" : "p", "fields": "p"}}]}"#;
         let toml = "title = \"x\"\nschema = \"elsewhere/x.schema.json\"\n";
         let (a, b) = (contract("a", toml, schema, &[("p", "p\n1\n")]), contract("b", toml, schema, &[("p", "p\n1\n")]));
         let united = unite(&[&a, &b]);

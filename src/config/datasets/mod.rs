@@ -20,7 +20,6 @@ use toml::de::DeValue;
 
 use super::diagnostic::Findings;
 use super::model::{Companion, CompanionKind, ContractFile, Dataset, OnReject};
-pub(super) use schema::code_list;
 use super::section::{At, Section, Wrong, document};
 use super::source::{Source, absolute};
 use super::units::format_size;
@@ -28,6 +27,7 @@ use super::value::{boolean, choice, line, prose, size, text};
 use crate::check::{Compression, Format, Rules, Severity, UnpackLimits};
 use crate::types::{DatasetName, Sha256};
 pub(super) use contract::{Contract, unite};
+pub(super) use schema::code_list;
 
 /// 20 GiB.
 const MAX_SIZE: u64 = 20 << 30;
@@ -102,7 +102,8 @@ pub(super) fn read(source: &Source, name: DatasetName, place: Place, findings: &
             read.schema = Some(digest(&found.source.text));
             dataset.schema = Some(absolute(&found.source.path));
             let read_schema = schema::read(&found, findings);
-            read.contract.schema = Some((found.source, read_schema.as_ref().map_or_else(Vec::new, |read| read.lists.clone())));
+            read.contract.schema =
+                Some((found.source, read_schema.as_ref().map_or_else(Vec::new, |read| read.lists.clone())));
             table.schema = read_schema.map(|read| read.schema);
         }
         table::look(&file, &table);
@@ -114,7 +115,6 @@ pub(super) fn read(source: &Source, name: DatasetName, place: Place, findings: &
     }
     companion::look(&file, &companion, kinds, dataset, specs.totals());
     dataset.companion = companion;
-    look_at_name(&file, pattern_at.as_ref(), dataset);
     file.finish();
     // A TOML with faults is never shown to anyone.
     read.contract.toml = (findings.errors() == before).then(|| source.text.clone());
@@ -209,18 +209,4 @@ fn compression(file: &mut Section<'_>, unpack: table::Unpacking) -> Vec<Compress
         file.error(Some(list.span), message, "take the two away, or write compression = [\"gzip\", \"zip\"]");
     }
     compression
-}
-
-/// A packed file is judged by its name without the ending: a pattern with the ending could never fit.
-fn look_at_name(file: &Section<'_>, pattern: Option<&At<regex::Regex>>, dataset: &Dataset) {
-    let Some(At { value: pattern, span }) = pattern else { return };
-    for (kind, ending) in [(Compression::Gzip, ".gz"), (Compression::Zip, ".zip")] {
-        let text = pattern.as_str().trim_end_matches('$');
-        let plain = text.strip_suffix(ending).and_then(|text| text.strip_suffix('\\'));
-        if dataset.rules.compression.contains(&kind) && plain.is_some() {
-            let message = format!("name: it wants names that end in {ending}, but a packed file is judged by its name without it");
-            let help = format!("take \\{ending} away: NAME.csv and NAME.csv{ending} are then both taken");
-            file.error(Some(span.clone()), message, help);
-        }
-    }
 }

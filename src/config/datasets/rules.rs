@@ -207,9 +207,7 @@ fn rows(mut section: Section<'_>) -> RowsSpec {
     let (less, more) = (change.optional("less", percent), change.optional("more", percent));
     let verdict = change.or("verdict", Severity::Flag, choice(&VERDICTS));
     // A value that was refused reads as absent; that nothing is left of it then is no second fault.
-    let whole = ["less", "more"].iter().all(|key| change.stands(key).is_none())
-        || less.is_some()
-        || more.is_some();
+    let whole = ["less", "more"].iter().all(|key| change.stands(key).is_none()) || less.is_some() || more.is_some();
     let there = change.is_there();
     change.finish();
     section.finish();
@@ -246,7 +244,11 @@ fn forbidden(mut section: Section<'_>) -> ForbiddenSpec {
         labels: section.list("labels", label).into_iter().flat_map(|l| l.value).map(|at| at.value).collect(),
     };
     if section.is_there() && !has_sets && !has_labels {
-        section.error(None, "forbidden_columns forbids nothing", "add sets = [\"names\", \"addresses\", \"contacts\"], or labels");
+        section.error(
+            None,
+            "forbidden_columns forbids nothing",
+            "add sets = [\"names\", \"addresses\", \"contacts\"], or labels",
+        );
     }
     section.finish();
     spec

@@ -68,7 +68,8 @@ pub(super) fn read(found: &Found, findings: &Findings) -> Option<Read> {
     let mut files: BTreeMap<String, Option<Source>> = BTreeMap::new();
     for key in &mut schema.foreign_keys {
         let span = resources(&source.text, &key.resource).next();
-        let list = files.entry(key.resource.clone()).or_insert_with(|| open(source, &key.resource, span.clone(), findings));
+        let list =
+            files.entry(key.resource.clone()).or_insert_with(|| open(source, &key.resource, span.clone(), findings));
         let Some(list) = list else { continue };
         if let Some(codes) = codes::read(list, &key.reference, findings) {
             key.codes = Arc::new(codes);
@@ -88,7 +89,10 @@ fn open(schema: &Source, resource: &str, span: Option<Range<usize>>, findings: &
     };
     let Some(path) = code_list(&schema.path, resource) else {
         let message = format!("{resource:?} is not the name of a code list");
-        fault(message, "write letters, digits, dots, hyphens and underscores: \"practices\" is the file practices.csv beside the schema");
+        fault(
+            message,
+            "write letters, digits, dots, hyphens and underscores: \"practices\" is the file practices.csv beside the schema",
+        );
         return None;
     };
     let before = findings.errors();
@@ -102,7 +106,8 @@ fn open(schema: &Source, resource: &str, span: Option<Range<usize>>, findings: &
 /// The file of a code list; none when the name could lead elsewhere.
 pub(in crate::config) fn code_list(schema: &Path, resource: &str) -> Option<PathBuf> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let good = !resource.is_empty() && resource.len() <= 100 && !resource.starts_with('.') && resource.chars().all(plain);
+    let good =
+        !resource.is_empty() && resource.len() <= 100 && !resource.starts_with('.') && resource.chars().all(plain);
     good.then(|| schema.with_file_name(format!("{resource}.csv")))
 }
 

@@ -124,9 +124,8 @@ pub(super) fn look(file: &Section<'_>, table: &TableRules) {
         let message = "forbidden_columns: without a header the file has no labels to look at";
         file.error(Some(span), message, "take it away, or write header = true under [dialect]");
     }
-    let wants_labels = |schema: &crate::check::schema::Schema| {
-        !matches!(schema.fields_match, FieldsMatch::Exact | FieldsMatch::Equal)
-    };
+    let wants_labels =
+        |schema: &crate::check::schema::Schema| !matches!(schema.fields_match, FieldsMatch::Exact | FieldsMatch::Equal);
     if table.schema.as_ref().is_some_and(wants_labels) {
         let message = "header = false, but the schema's fieldsMatch lets columns be missing or added: only labels could tell which";
         file.error(at.clone(), message, "write fieldsMatch \"exact\" in the schema, or header = true");
