@@ -149,10 +149,12 @@ impl Column {
         self.nhs_number = self.nhs_number && nhs_number(cell);
         self.postcode = self.postcode && postcode(cell);
         if let Some(values) = &mut self.values {
-            match values.get_mut(cell) {
-                Some(rows) => *rows += 1,
-                None if values.len() < LISTED && length <= LISTED_LENGTH => drop(values.insert(cell.to_owned(), 1)),
-                None => self.values = None,
+            if let Some(rows) = values.get_mut(cell) {
+                *rows += 1;
+            } else if values.len() < LISTED && length <= LISTED_LENGTH {
+                values.insert(cell.to_owned(), 1);
+            } else {
+                self.values = None;
             }
         }
     }

@@ -18,7 +18,7 @@ use super::draft::{self, Draft, Sample};
 use super::records::Records;
 use super::{demands, guess};
 use crate::check::{Check, Dialect, Encoding, Format, Outcome, Policy, Rules, Severity, TableRules};
-use crate::cli::outcome::{Stop, say};
+use crate::cli::outcome::Stop;
 use crate::cli::output::{self, Table, tame};
 use crate::config;
 use crate::types::{Clock, DatasetName, FileName};
@@ -48,6 +48,11 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     crate::cli::no_core_dumps();
+    Ok(make(args)?.iter().try_for_each(output::line)?)
+}
+
+/// Drafts; what is to be said of it.
+fn make(args: &Args) -> anyhow::Result<Vec<String>> {
     let file = args.file.file_name().and_then(|name| name.to_str()).unwrap_or("extract.csv");
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -66,19 +71,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let sample = Sample { file, encoding: read.encoding, delimiter: read.delimiter, habits: read.habits };
     let draft = draft::draft(&name, &sample, &read.columns);
     if args.dry_run {
-        output::line(format!("# {}\n{}\n# {}\n{}", toml.display(), draft.toml, schema.display(), draft.schema))?;
-        return Ok(());
+        return Ok(vec![format!("# {}\n{}\n# {}\n{}", toml.display(), draft.toml, schema.display(), draft.schema)]);
     }
     write(&toml, &schema, &draft)?;
-    told(&draft, &read.columns, &sample)?;
-    accepted(&args.file, &toml)?;
-    output::line(format!(
+    let mut said = told(&draft, &read.columns, &sample);
+    said.extend(accepted(&args.file, &toml)?);
+    said.push(format!(
         "\nwritten: {}\n         {}\n\nNext: read both and mend what was guessed wrong; put them into the configuration's datasets \
          folder; nightsafe check",
         toml.display(),
         schema.display()
-    ))?;
-    Ok(())
+    ));
+    Ok(said)
 }
 
 /// Letters and hyphens of the file's name: `LIV9814_2024-06.csv` is `liv`.
@@ -104,9 +108,9 @@ struct Sampled {
 
 fn read(path: &Path) -> anyhow::Result<Sampled> {
     let shown = path.display();
-    let mut file = open(path)?;
+    let file = open(path)?;
     let mut head = Vec::new();
-    file.by_ref().take(HEAD).read_to_end(&mut head).with_context(|| format!("{shown} cannot be read"))?;
+    file.take(HEAD).read_to_end(&mut head).with_context(|| format!("{shown} cannot be read"))?;
     let whole = (head.len() as u64) < HEAD;
     let encoding = guess::encoding(&head);
     let delimiter = delimiter(&head, encoding, whole);
@@ -265,40 +269,46 @@ fn write(toml: &Path, schema: &Path, draft: &Draft) -> anyhow::Result<()> {
     written
 }
 
-fn told(draft: &Draft, columns: &Columns, sample: &Sample<'_>) -> anyhow::Result<()> {
-    output::line(format!(
-        "{}: {} rows, {} columns; guessed: {}, cells separated by {}\n",
-        tame(sample.file),
-        columns.rows,
-        columns.all.len(),
-        demands::encoding(sample.encoding),
-        demands::delimiter(sample.delimiter)
-    ))?;
+fn told(draft: &Draft, columns: &Columns, sample: &Sample<'_>) -> Vec<String> {
     let mut table = Table::new(&["FIELD", "TYPE", "SEEN"]);
     draft.fields.iter().for_each(|field| table.row(field.clone()));
-    table.print("no columns")?;
+    let mut said = vec![
+        format!(
+            "{}: {} rows, {} columns; guessed: {}, cells separated by {}\n",
+            tame(sample.file),
+            columns.rows,
+            columns.all.len(),
+            demands::encoding(sample.encoding),
+            demands::delimiter(sample.delimiter)
+        ),
+        table.to_string(),
+        "To look at:".into(),
+    ];
     if columns.all.len() == 1 {
-        say("There is only one column: is the delimiter another one?");
+        said.push("  - there is only one column: is the delimiter another one?".into());
     }
-    output::line("\nTo look at:")?;
-    Ok(draft.notes.iter().try_for_each(|note| output::line(format!("  - {}", tame(note))))?)
+    said.extend(draft.notes.iter().map(|note| format!("  - {}", tame(note))));
+    said
 }
 
 /// Reads the draft back as the gateway would, and judges the sample by it.
-fn accepted(path: &Path, toml: &Path) -> anyhow::Result<()> {
+fn accepted(path: &Path, toml: &Path) -> anyhow::Result<Vec<String>> {
     let (dataset, _) = config::dataset_file(toml).map_err(crate::daemon::InvalidConfig)?;
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<FileName>().ok());
+    let mut said = Vec::new();
     if let Some(Err(fault)) = name.as_ref().map(|name| dataset.rules.name_fits(name)) {
-        output::line(format!("\nThe sample's own name would be refused: {}", tame(&fault.0)))?;
+        said.push(format!("\nThe sample's own name would be refused: {}", tame(&fault.0)));
     }
     let mut check = begin(&dataset.rules, name)?;
     feed(path, "checking", &mut |bytes| check.push(bytes).is_ok())?;
     let report = check.finish().report;
     if report.errors == 0 {
-        return Ok(output::line("\nThe draft takes the sample.")?);
+        said.push("\nThe draft takes the sample.".into());
+    } else {
+        said.push("\nThe draft does not take the sample:".into());
+        said.extend(report.reasons(REASONS).iter().map(|reason| format!("  {}", tame(reason))));
     }
-    output::line("\nThe draft does not take the sample:")?;
-    Ok(report.reasons(REASONS).iter().try_for_each(|reason| output::line(format!("  {}", tame(reason))))?)
+    Ok(said)
 }
 
 #[cfg(test)]
@@ -315,12 +325,12 @@ mod tests {
     }
 
     /// The sample's draft in a folder, and what `run` said.
-    fn drafted(name: &str, content: &[u8]) -> (tempfile::TempDir, anyhow::Result<()>) {
+    fn drafted(name: &str, content: &[u8]) -> (tempfile::TempDir, anyhow::Result<Vec<String>>) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(name);
         fs::write(&file, content).unwrap();
         let args = Args { file, name: Some("x".parse().unwrap()), out: folder.path().join("out"), dry_run: false };
-        let done = run(&args);
+        let done = make(&args);
         (folder, done)
     }
 
@@ -351,7 +361,11 @@ mod tests {
             );
         }
         let (folder, done) = drafted("abc_2024-05.csv", text.as_bytes());
-        done.unwrap();
+        let said = done.unwrap().join("\n");
+        assert!(
+            said.contains("The draft takes the sample.") && !said.contains("Ann") && !said.contains("C0001"),
+            "{said}"
+        );
         assert_eq!(takes(&folder, "abc_2024-05.csv", text.as_bytes()), [""; 0]);
         let schema = schema(&folder);
         let types: Vec<&str> =
@@ -413,7 +427,7 @@ mod tests {
         let cases: [(&[u8], &str); 5] = [
             (b"", "empty"),
             (b"PK\x03\x04\x14\0\0\0\x08\0 and more", "ZIP"),
-            (b"a,b\n1,2,3\n", "more cells"),
+            (b"a,b\n1,2,3\n", "1 cell more"),
             (b"a,b\n1,\"2\n", "quote"),
             (b"a,a\n1,2\n", "label"),
         ];
@@ -435,9 +449,9 @@ mod tests {
             out: folder.path().join("out"),
             dry_run: false,
         };
-        let error = run(&args("a.csv")).unwrap_err();
+        let error = make(&args("a.csv")).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Stop::No(_))), "{error:#}");
         fs::remove_file(folder.path().join("out/x.toml")).unwrap();
-        assert!(run(&args("a.csv")).is_err(), "the schema is still there");
+        assert!(make(&args("a.csv")).is_err(), "the schema is still there");
     }
 }
