@@ -23,6 +23,7 @@ mod hostile;
 mod kill;
 mod loading;
 mod queue;
+mod scanning;
 mod service;
 mod soak;
 mod tenants;

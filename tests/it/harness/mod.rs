@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps for a fixed time: it polls a condition until a deadline ([`eventually`]).
 
+mod clamd;
 mod clients;
 mod files;
 mod gateway;
@@ -13,6 +14,7 @@ mod setup;
 
 use std::time::{Duration, Instant};
 
+pub use clamd::{Clamd, MARK};
 pub use clients::Client;
 pub use files::{
     TempDir, csv, digest, digest_of_file, files_under, find_bytes, fresh_dir, open_with_age, open_with_library,
