@@ -52,6 +52,10 @@ kinds! {
     UploadAccepted = "upload.accepted",
     UploadRejected = "upload.rejected",
     UploadAborted = "upload.aborted",
+    /// A companion file (checksums, totals) was recorded; it ends the upload that brought it.
+    CompanionReceived = "companion.received",
+    /// A companion whose file never came was forgotten.
+    CompanionRemoved = "companion.removed",
     DraftClosed = "draft.closed",
     DraftRenamed = "draft.renamed",
     DraftRemoved = "draft.removed",

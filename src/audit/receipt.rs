@@ -93,6 +93,24 @@ pub struct ScanVerdict {
     pub found: Option<String>,
 }
 
+impl ScanVerdict {
+    /// `clean (ClamAV 1.4.3, signatures 27400 Mon Nov 17 09:26:00 2026)`
+    fn sentence(&self) -> String {
+        let verdict = self.found.as_ref().map_or("clean".to_owned(), |found| format!("malware found: {found}"));
+        format!("{verdict} ({}, signatures {})", self.engine, self.signatures)
+    }
+}
+
+/// Sentences of the report that [`Receipt::reasons`] has at most.
+pub const REASONS: usize = 20;
+/// Kinds of errors that the text lists; the JSON has the rest.
+const ERRORS_LISTED: usize = 200;
+/// Kinds of remarks that it lists.
+const REMARKS_LISTED: usize = 50;
+/// Reasons in a status, and bytes of it: clients print it on one line.
+const STATUS_REASONS: usize = 3;
+const STATUS_BYTES: usize = 700;
+
 /// Length of an id in a file name: a UUID, hyphenated.
 const ID_LENGTH: usize = 36;
 
@@ -127,28 +145,101 @@ impl Receipt {
             ("Verdict", self.verdict.as_str().to_owned()),
         ];
         lines.extend(self.supersedes.map(|earlier| ("Supersedes", earlier.to_string())));
-        lines.extend(self.report.flags.iter().map(|flag| ("Remark", flag.message.clone())));
-        lines.extend(self.reasons.iter().map(|reason| ("Reason", reason.clone())));
+        lines.extend(self.report.rows.map(|rows| ("Rows", grouped(rows))));
+        if self.report.restricted > 0 {
+            let rows = grouped(self.report.restricted);
+            lines.push(("Restricted", format!("{rows} rows, whose subjects objected or did not consent")));
+        }
+        lines.extend(self.scan.as_ref().map(|scan| ("Scan", scan.sentence())));
+        let flags = &self.report.flags;
+        lines.extend(flags.iter().take(REMARKS_LISTED).map(|flag| ("Remark", flag.sentence())));
+        if let Some(more) = flags.len().checked_sub(REMARKS_LISTED).filter(|more| *more > 0) {
+            lines.push(("Remark", format!("and {more} more kinds of remarks")));
+        }
+        if self.report.errors > 0 {
+            lines.push(("Errors", grouped(self.report.errors)));
+        }
+        lines.extend(self.further_reasons().map(|reason| ("Reason", reason.clone())));
 
-        let (title, meaning) = match self.verdict {
-            Verdict::Accepted => (
-                "Receipt of an accepted upload",
-                "This file was received whole, sealed, recorded and queued for loading: you need do nothing more.",
-            ),
-            Verdict::Rejected => (
-                "Report on a rejected upload",
-                "This file was not accepted and nothing of it was kept: mend what the reasons name and send it again.",
-            ),
+        let title = match self.verdict {
+            Verdict::Accepted => "Receipt of an accepted upload",
+            Verdict::Rejected => "Report on a rejected upload",
         };
         let mut text = format!("{title}\n\n");
         for (name, value) in lines {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{:<15}{}", format!("{name}:"), one_line(&value));
         }
+        self.list_errors(&mut text);
         text.push('\n');
-        text.push_str(meaning);
+        text.push_str(self.meaning());
         text.push('\n');
         text
+    }
+
+    /// Reasons that are not the sentence of one of the report's errors: those are listed by themselves.
+    fn further_reasons(&self) -> impl Iterator<Item = &String> {
+        let listed = if self.report.groups.is_empty() { Vec::new() } else { self.report.reasons(REASONS) };
+        self.reasons.iter().filter(move |reason| !listed.contains(reason))
+    }
+
+    fn list_errors(&self, text: &mut String) {
+        let groups = &self.report.groups;
+        if groups.is_empty() {
+            return;
+        }
+        text.push_str("\nWhat is wrong:\n");
+        for group in groups.iter().take(ERRORS_LISTED) {
+            let _ = writeln!(text, "- {}", one_line(&group.sentence()));
+        }
+        if let Some(more) = groups.len().checked_sub(ERRORS_LISTED).filter(|more| *more > 0) {
+            let _ = writeln!(text, "and {more} more kinds of errors: see the .json beside this file");
+        }
+        if !self.report.complete {
+            text.push_str("The check ended there: what follows in the file was not looked at.\n");
+        }
+    }
+
+    fn meaning(&self) -> &'static str {
+        match (self.verdict, self.quarantined) {
+            (Verdict::Accepted, _) => {
+                "This file was received whole, sealed, recorded and queued for loading: you need do nothing more."
+            }
+            (Verdict::Rejected, false) => {
+                "This file was not accepted and nothing of it was kept: mend what the reasons name and send it again."
+            }
+            (Verdict::Rejected, true) => {
+                "This file was not accepted and will not be loaded. What was received of it is kept for a while, sealed, \
+                 for the data team alone to look at. Mend what the reasons name and send it again."
+            }
+        }
+    }
+
+    /// What the client is told in its session: the first reasons, how many more there are, and where to read them.
+    /// One line, at most 700 bytes.
+    pub fn status(&self) -> String {
+        let shown: Vec<&str> = self.reasons.iter().take(STATUS_REASONS).map(String::as_str).collect();
+        let mut text = one_line(&shown.join("; "));
+        let more = self.reasons.len().max(self.report.groups.len()) - shown.len();
+        let in_rows = self.report.groups.iter().any(|group| !group.rows.is_empty());
+        if more == 0 && !in_rows && text.len() <= STATUS_BYTES {
+            return text;
+        }
+        let report = self.file_name(Form::Text);
+        let tail = match more {
+            0 => format!("; see /receipts/{report}"),
+            more => format!(" ... and {more} more; see /receipts/{report}"),
+        };
+        let room = STATUS_BYTES - tail.len();
+        if text.len() > room {
+            let mut end = room - "...".len();
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text.truncate(end);
+            text.push_str("...");
+        }
+        text + &tail
     }
 
     /// The receipt's name under /receipts in that form: `<name>.<upload>.receipt.json`, or `.report.` for a rejection.
@@ -207,6 +298,7 @@ fn one_line(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::{ErrorType, Group};
 
     fn receipt(name: &str, verdict: Verdict) -> Receipt {
         Receipt {
@@ -249,6 +341,76 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.lines().filter(|line| line.starts_with("Verdict:")).count(), 1);
+    }
+
+    #[test]
+    fn a_report_lists_its_errors_and_says_when_there_are_more() {
+        let mut receipt = receipt("x.csv", Verdict::Rejected);
+        for column in 1..=300 {
+            receipt.report.errors += 2;
+            let rows = vec![4, 9];
+            let (kind, field) = (ErrorType::TypeError, Some(format!("Field {column}")));
+            let message = "is not a date".to_owned();
+            receipt.report.groups.push(Group {
+                kind,
+                rule: "date".into(),
+                field,
+                column: Some(column),
+                count: 2,
+                rows,
+                message,
+            });
+        }
+        receipt.reasons = receipt.report.reasons(REASONS);
+        let text = receipt.text();
+        assert!(text.contains("\nErrors:        600\n") && !text.contains("Reason:"), "{text}");
+        assert!(text.contains("\n- row 4, \"Field 200\": is not a date (2 times; first in rows 4, 9)\nand 100 more"));
+        assert!(text.contains("what follows in the file was not looked at.\n\nThis file was not accepted"), "{text}");
+
+        let status = receipt.status();
+        let tail = format!(
+            "Field 3\": is not a date (2 times; first in rows 4, 9) ... and 297 more; see /receipts/{}",
+            receipt.file_name(Form::Text)
+        );
+        assert!(status.starts_with("row 4, \"Field 1\"") && status.ends_with(&tail), "{status}");
+    }
+
+    #[test]
+    fn a_status_is_one_short_line_whatever_the_reasons() {
+        let mut receipt = receipt(&"é".repeat(127), Verdict::Rejected);
+        receipt.reasons = vec!["The file is empty.".into()];
+        assert_eq!(receipt.status(), "The file is empty.");
+        receipt.reasons = vec!["ä\n".repeat(400), "b".repeat(400), "c".into(), "d".into()];
+        let status = receipt.status();
+        assert!(status.len() <= STATUS_BYTES && !status.contains('\n'), "{status}");
+        assert!(status.contains("... ... and 1 more; see /receipts/"), "{status}");
+    }
+
+    #[test]
+    fn remarks_the_scan_and_restricted_rows_are_told() {
+        let mut receipt = receipt("x.csv", Verdict::Accepted);
+        receipt.report.rows = Some(12_345);
+        receipt.report.restricted = 7;
+        receipt.report.remark(ErrorType::HashCount, "repeated", "the same bytes were accepted before".into());
+        let (engine, signatures) = ("ClamAV 1.4.3".into(), "27400 Mon Nov 17 09:26:00 2026".into());
+        receipt.scan = Some(ScanVerdict { engine, signatures, found: None });
+        let text = receipt.text();
+        for line in [
+            "Rows:          12,345",
+            "Restricted:    7 rows, whose subjects objected or did not consent",
+            "Scan:          clean (ClamAV 1.4.3, signatures 27400 Mon Nov 17 09:26:00 2026)",
+            "Remark:        the same bytes were accepted before",
+        ] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_quarantined_upload_is_said_to_be_kept() {
+        let mut receipt = receipt("x.csv", Verdict::Rejected);
+        assert!(receipt.text().contains("nothing of it was kept"));
+        receipt.quarantined = true;
+        assert!(receipt.text().contains("is kept for a while, sealed") && !receipt.text().contains("nothing of it"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod keys;
 mod kind;
+mod name;
 mod policy;
 mod report;
 mod row;

@@ -294,6 +294,25 @@ impl Report {
     }
 }
 
+/// What is known of the whole file besides its content; told by whoever knows it, after the check.
+impl Report {
+    /// An error of the whole file. The message may hold no cell's value.
+    pub fn add(&mut self, kind: ErrorType, rule: &str, message: String) {
+        self.errors += 1;
+        let rule = rule.to_owned();
+        let problem =
+            Problem { kind, rule: rule.clone(), row: None, field: None, column: None, message: message.clone() };
+        self.first.push(problem);
+        self.groups.push(Group { kind, rule, field: None, column: None, count: 1, rows: Vec::new(), message });
+    }
+
+    /// A remark on the whole file, likewise.
+    pub fn remark(&mut self, kind: ErrorType, rule: &str, message: String) {
+        let rule = rule.to_owned();
+        self.flags.push(Group { kind, rule, field: None, column: None, count: 1, rows: Vec::new(), message });
+    }
+}
+
 /// Record numbers of restricted rows, as ranges in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restricted {

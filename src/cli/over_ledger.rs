@@ -123,7 +123,9 @@ mod tests {
         let reads = |line: &str| Command::try_parse_from(std::iter::once("nightsafe").chain(line.split(' '))).is_ok();
         for line in [
             "upload list --org harbour --since 7d --limit 0 --json --config x.toml",
+            "upload list --rejected --quarantined",
             &format!("upload show {id}"),
+            &format!("upload discard {id} --why x"),
             "queue list --state dead",
             &format!("queue retry {id}"),
             "queue retry --all-dead",
@@ -140,6 +142,7 @@ mod tests {
             "audit list --kind upload.eaten",
             "upload list --org Harbour",
             "upload show x",
+            &format!("upload discard {id}"),
         ] {
             assert!(!reads(line), "{line}");
         }

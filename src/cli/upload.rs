@@ -1,19 +1,24 @@
-//! `nightsafe upload`: what was uploaded, accepted and rejected, and what became of it.
+//! `nightsafe upload`: what was uploaded, accepted and rejected, and what became of it; discarding from the quarantine.
 //!
-//! Changes nothing. Called by `cli`.
+//! Must never remove what a loader may still want: only quarantined objects can be discarded. Called by `cli`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::audit::event_line;
 use super::config_file::ConfigFile;
+use super::operator::operator;
 use super::outcome::Stop;
 use super::output::{self, Table, line, short, tame};
 use super::over_ledger::{self, limit, since};
+use crate::audit::Verdict;
 use crate::ledger::{Delivery, Filter, Ledger, Logged, UploadRow};
-use crate::types::{AccountName, DatasetName, OrgId, Timestamp, UploadId};
+use crate::types::{AccountName, Clock, DatasetName, Invalid, OrgId, Timestamp, UploadId};
+use crate::vault::Vault;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -35,6 +40,28 @@ enum UploadCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Remove a quarantined upload's sealed object before its time; the report and the audit log stay
+    Discard {
+        /// Its id, as the report and the listing have it
+        upload: UploadId,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        why: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Bytes of a reason.
+const WHY_MAX: usize = 500;
+
+fn reason(text: &str) -> Result<String, Invalid> {
+    match text.trim() {
+        "" => Err(Invalid("say why, for those who read the audit log".into())),
+        long if long.len() > WHY_MAX => Err(Invalid(format!("at most {WHY_MAX} bytes"))),
+        text => Ok(text.to_owned()),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +75,12 @@ struct List {
     /// Only by this account
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<AccountName>,
+    /// Only those that were rejected
+    #[arg(long)]
+    rejected: bool,
+    /// Only those in quarantine: rejected, and still kept
+    #[arg(long)]
+    quarantined: bool,
     /// Only from this time on: 2025-03-01, 2025-03-01T12:00:00Z, or how long ago: 24h, 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
@@ -60,9 +93,16 @@ struct List {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    over_ledger::run(&args.config, async |ledger, _| match &args.command {
+    over_ledger::run(&args.config, async |ledger, config| match &args.command {
         UploadCommand::List(list) => print_list(ledger, list).await,
-        UploadCommand::Show { upload, json } => show(ledger, *upload, *json).await,
+        UploadCommand::Show { upload, json } => show(ledger, &config.paths.state, *upload, *json).await,
+        UploadCommand::Discard { upload, why, json } => {
+            discard(ledger, &config.paths.state, *upload, why, Clock::system().now()).await?;
+            match json {
+                true => Ok(output::json(&json!({ "upload": upload, "discarded": true }))?),
+                false => Ok(line(format!("{upload} is discarded; its report and the audit log stay"))?),
+            }
+        }
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -72,6 +112,8 @@ async fn print_list(ledger: &Ledger, list: &List) -> anyhow::Result<()> {
         org: list.org.clone(),
         dataset: list.dataset.clone(),
         account: list.account.as_ref().map(ToString::to_string),
+        verdict: list.rejected.then_some(Verdict::Rejected),
+        quarantined: list.quarantined,
         since: list.since,
         limit: limit(list.limit),
         ..Filter::default()
@@ -85,11 +127,12 @@ async fn print_list(ledger: &Ledger, list: &List) -> anyhow::Result<()> {
 
 fn table(uploads: &[UploadRow]) -> Table {
     let mut table = Table::new(&["TIME", "UPLOAD", "VERDICT", "ORGANISATION", "DATASET", "ACCOUNT", "BYTES", "NAME"]);
-    for UploadRow { receipt, .. } in uploads {
+    for row in uploads {
+        let receipt = &row.receipt;
         table.row([
             short(receipt.time),
             receipt.upload.to_string(),
-            receipt.verdict.as_str().to_owned(),
+            if is_kept(row) { "quarantined".into() } else { receipt.verdict.as_str().to_owned() },
             receipt.organisation.to_string(),
             receipt.dataset.to_string(),
             receipt.account.to_string(),
@@ -100,7 +143,30 @@ fn table(uploads: &[UploadRow]) -> Table {
     table
 }
 
-async fn show(ledger: &Ledger, upload: UploadId, as_json: bool) -> anyhow::Result<()> {
+/// In quarantine, and still there.
+fn is_kept(row: &UploadRow) -> bool {
+    row.receipt.quarantined && row.removed.is_none()
+}
+
+/// The ledger says first that the object leaves, then it leaves; should this be interrupted in between, the daemon's next
+/// start removes the file.
+async fn discard(ledger: &Ledger, state: &Path, upload: UploadId, why: &str, now: Timestamp) -> anyhow::Result<()> {
+    if !ledger.discard(upload, operator(), why, now).await? {
+        return Err(Stop::No(format!(
+            "the upload {upload} is not in quarantine: `nightsafe upload list --quarantined` shows those that are"
+        ))
+        .into());
+    }
+    let vault = Vault::open(state)?;
+    vault.remove(upload).with_context(|| {
+        format!(
+            "the ledger has it, but the file is still there: remove {} by hand",
+            vault.object_path(upload).display()
+        )
+    })
+}
+
+async fn show(ledger: &Ledger, state: &Path, upload: UploadId, as_json: bool) -> anyhow::Result<()> {
     let filter = Filter { upload: Some(upload), ..Filter::default() };
     let uploads = ledger.uploads(&filter).await?;
     let Some(row) = uploads.first() else {
@@ -111,14 +177,19 @@ async fn show(ledger: &Ledger, upload: UploadId, as_json: bool) -> anyhow::Resul
     };
     let deliveries = ledger.deliveries(&filter).await?;
     let events = ledger.events(&filter).await?;
+    let object = match is_kept(row) {
+        true => Some(Vault::open(state)?.object_path(upload)),
+        false => None,
+    };
     if as_json {
-        let shown = json!({ "upload": row, "delivery": deliveries.first(), "events": events });
+        let shown = json!({ "upload": row, "delivery": deliveries.first(), "object": object, "events": events });
         return Ok(output::json(&shown)?);
     }
-    Ok(line(text(row, deliveries.first(), &events).trim_end())?)
+    Ok(line(text(row, deliveries.first(), object.as_deref(), &events).trim_end())?)
 }
 
-fn text(row: &UploadRow, delivery: Option<&Delivery>, events: &[Logged]) -> String {
+/// `object`: where the sealed object of a quarantined upload lies.
+fn text(row: &UploadRow, delivery: Option<&Delivery>, object: Option<&Path>, events: &[Logged]) -> String {
     let mut text = row.receipt.text();
     let mut field = |name: &str, value: String| text.push_str(&format!("{:<15}{}\n", format!("{name}:"), tame(&value)));
     field("\nPlace", row.place.clone());
@@ -135,6 +206,20 @@ fn text(row: &UploadRow, delivery: Option<&Delivery>, events: &[Logged]) -> Stri
             field("Last reason", reason.clone());
         }
     }
+    if row.receipt.quarantined {
+        field("Sealed", format!("{} bytes", row.sealed_size));
+        let removed = |at| format!("removed {}", short(at));
+        field(
+            "Object",
+            object.map_or_else(|| row.removed.map_or("-".into(), removed), |path| path.display().to_string()),
+        );
+    }
+    if object.is_some() {
+        text.push_str(
+            "\nOnly the data team can open it: copy the object to their machine and, with what the report says in mind, run\n  \
+             age --decrypt -i IDENTITY OBJECT\n",
+        );
+    }
     text.push('\n');
     for event in events {
         text.push_str(&event_line(event));
@@ -146,7 +231,7 @@ fn text(row: &UploadRow, delivery: Option<&Delivery>, events: &[Logged]) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::testing::{Desk, at, ended};
+    use crate::ledger::testing::{Desk, at, ended, rejected};
 
     #[tokio::test]
     async fn uploads_are_listed_and_shown_with_all_that_belongs_to_them() {
@@ -164,7 +249,7 @@ mod tests {
         let filter = Filter { upload: Some(receipt.upload), ..Filter::default() };
         let deliveries = desk.ledger.deliveries(&filter).await.unwrap();
         let events = desk.ledger.events(&filter).await.unwrap();
-        let text = text(&uploads[0], deliveries.first(), &events);
+        let text = text(&uploads[0], deliveries.first(), None, &events);
         assert!(text.contains(&format!("\nDelivery:      {delivery}\nState:         leased\n")), "{text}");
         assert!(text.contains("\nLoader:        datateam-loader\n"), "{text}");
         assert!(text.contains(" upload.accepted ") && text.contains(" delivery.claimed "), "{text}");
@@ -173,7 +258,39 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_upload_is_answered_with_no() {
         let desk = Desk::new();
-        let error = show(&desk.ledger, UploadId::new(at(0)), false).await.unwrap_err();
+        let error = show(&desk.ledger, desk._dir.path(), UploadId::new(at(0)), false).await.unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Stop::No(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_quarantined_is_shown_with_its_place_and_can_be_discarded_once() {
+        let desk = Desk::new();
+        let state = desk._dir.path();
+        desk.ledger.reject(rejected("harbour", "gone.csv", at(0), false)).await.unwrap();
+        let upload = desk.ledger.reject(rejected("harbour", "kept.csv", at(1), true)).await.unwrap().upload;
+        let vault = Vault::open(state).unwrap();
+        vault.create(upload).unwrap().keep().unwrap();
+        let kept = async || {
+            let filter = Filter { quarantined: true, verdict: Some(Verdict::Rejected), ..Filter::default() };
+            desk.ledger.uploads(&filter).await.unwrap()
+        };
+        let rows = kept().await;
+        assert!(rows.len() == 1 && table(&rows).to_string().contains("quarantined"));
+        let object = vault.object_path(upload);
+        let shown = text(&rows[0], None, Some(&object), &[]);
+        assert!(shown.contains("\nReason:        the file is empty\n"), "{shown}");
+        assert!(shown.contains(&format!("\nObject:        {}\n", object.display())) && shown.contains("age --decrypt"));
+
+        discard(&desk.ledger, state, upload, "looked at", at(9)).await.unwrap();
+        assert!(!object.exists() && kept().await.is_empty());
+        let again = discard(&desk.ledger, state, upload, "looked at", at(10)).await.unwrap_err();
+        assert!(matches!(again.downcast_ref(), Some(Stop::No(_))));
+        let events = desk.ledger.events(&Filter { upload: Some(upload), ..Filter::default() }).await.unwrap();
+        let told = events.iter().find(|logged| logged.event.kind == crate::audit::Kind::ObjectRemoved).unwrap();
+        assert_eq!(told.event.detail["reason"], "looked at");
+        desk.assert_whole().await;
+
+        let (accepted, _) = desk.accept("good.csv", at(20)).await;
+        assert!(discard(&desk.ledger, state, accepted.upload, "x", at(21)).await.is_err(), "a loader wants it");
     }
 }

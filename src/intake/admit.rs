@@ -2,9 +2,13 @@
 //!
 //! Decides, and changes nothing. Called by `intake` at the beginning, as an upload grows, and at a RENAME.
 
-use super::{Inner, working};
+use std::collections::BTreeMap;
+
+use super::registry::Demands;
+use super::{Inner, companion, working};
+use crate::check::Rules;
 use crate::config::units::format_size;
-use crate::config::{Config, Dataset, Org};
+use crate::config::{CompanionKind, Config, Dataset, OnReject, Org};
 use crate::types::*;
 
 /// Where an upload belongs.
@@ -16,6 +20,22 @@ pub(super) struct Admitted<'a> {
     pub final_name: FileName,
     /// `name` is a working name: CLOSE leaves a draft.
     pub working: bool,
+    /// It is a companion of this kind, which vouches for an extract of the dataset; none for an extract.
+    pub vouches: Option<CompanionKind>,
+    /// The named parts of the extract's name.
+    pub parts: BTreeMap<String, String>,
+}
+
+impl Admitted<'_> {
+    pub(super) fn demands(&self) -> Demands {
+        Demands {
+            quarantine: self.dataset.on_reject == OnReject::Quarantine,
+            repeated: self.dataset.repeated,
+            companion: self.dataset.companion.clone(),
+            vouches: self.vouches,
+            parts: self.parts.clone(),
+        }
+    }
 }
 
 /// Decides the dataset of a file put into `place` as `name`, and whether the name fits it.
@@ -33,16 +53,32 @@ pub(super) fn admit<'a>(
     let names = if working { stands_for } else { vec![name.clone()] };
     let mut refused = None;
     for final_name in names {
-        let fit = dataset(config, org, place, &final_name).and_then(|dataset| {
-            dataset.rules.name_fits(&final_name).map(|()| dataset).map_err(|fault| Refusal::rejected(fault.0))
-        });
-        match fit {
-            Ok(dataset) => return Ok(Admitted { org, dataset, final_name, working }),
+        match fit(config, org, place, &final_name) {
+            Ok((dataset, vouches, parts)) => return Ok(Admitted { org, dataset, final_name, working, vouches, parts }),
             Err(refusal) => refused = refused.or(Some(refusal)),
         }
     }
     // There was at least one name.
     Err(refused.unwrap_or_else(|| Refusal::rejected("this name cannot be used: choose another")))
+}
+
+type Fit<'a> = (&'a Dataset, Option<CompanionKind>, BTreeMap<String, String>);
+
+/// The dataset that takes a final name, as an extract's or, where it takes such, as a companion's.
+fn fit<'a>(config: &'a Config, org: &'a Org, place: &Place, name: &FileName) -> Result<Fit<'a>, Refusal> {
+    let extract = |name: &FileName| {
+        let dataset = dataset(config, org, place, name)?;
+        let parts = dataset.rules.parts(name);
+        let fits = dataset.rules.name_fits(name).and_then(|()| Rules::parts_agree(&parts, &org.codes));
+        fits.map(|()| (dataset, parts)).map_err(|fault| Refusal::rejected(fault.0))
+    };
+    if let Some((about, kind)) = companion::split(name)
+        && let Ok((dataset, parts)) = extract(&about)
+        && dataset.companion.kinds.contains(&kind)
+    {
+        return Ok((dataset, Some(kind), parts));
+    }
+    extract(name).map(|(dataset, parts)| (dataset, None, parts))
 }
 
 /// In a dataset's directory that dataset; in the inbox the one whose pattern fits the name, else the default, else the
@@ -126,11 +162,10 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
-    use crate::check::{Format, Rules};
+    use crate::check::Format;
     use crate::config::*;
 
     fn dataset(name: &str, format: Format, pattern: Option<&str>) -> (DatasetName, Dataset) {

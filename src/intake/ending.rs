@@ -1,7 +1,7 @@
-//! How uploads end: accepted, rejected, a draft, or an audited abort. Each ends once.
+//! How uploads end: accepted, rejected, a draft, a companion noted, or an audited abort. Each ends once.
 //!
 //! Must never answer OK before the ledger has committed, nor leave an object that the ledger does not know. Called by
-//! `upload` and `intake`.
+//! `upload` and `intake`; `recording` tells the ledger.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use tokio::task::JoinHandle;
 
 use super::pipeline::{Broken, Finished, Stop, Stored, Want};
 use super::registry::{Draft, Facts};
-use super::upload::{Upload, failure};
+use super::upload::Upload;
 use super::{Closed, Inner, lane};
-use crate::audit::{Event, Kind, Receipt, Report, Restricted, Verdict};
+use crate::audit::{Event, Kind, Restricted};
+use crate::check::{ErrorType, Outcome};
 use crate::ledger::Ended;
 use crate::types::*;
 
@@ -28,6 +29,18 @@ impl Drop for Entry {
             self.intake.registry.leave(self.upload);
         }
     }
+}
+
+/// An upload whose bytes are all there, under its final name: what it comes to.
+pub(super) struct End {
+    pub intake: Arc<Inner>,
+    pub facts: Arc<Facts>,
+    /// Who closed or renamed it.
+    pub actor: Actor,
+    /// The gateway's name, for the receipt.
+    pub gateway: String,
+    pub place: Place,
+    pub name: FileName,
 }
 
 /// CLOSE: the verdict, and what follows from it.
@@ -48,43 +61,33 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         return Err(refusal.clone());
     }
     let want = match (&unfit, upload.working) {
-        (Some(_), _) => Want::Nothing,
+        // It went over the quota: nothing more may be kept.
+        (Some(refusal), _) if refusal.kind == RefusalKind::Denied => Want::Nothing,
+        (Some(_), _) => Want::Rejected,
         (None, false) => Want::Object,
         (None, true) => Want::Draft,
     };
-    let finished = match lane.finish(want).await {
+    let mut finished = match lane.finish(want).await {
         Ok(finished) => finished,
         Err(broken) => return Err(intake.broken(&facts, &broken).await),
     };
-    let place = facts.label().0;
-    let Finished { size, sha256, outcome, stored } = finished;
-    facts.set_size(size);
-    let reasons = match unfit {
-        Some(refusal) => vec![refusal.reason],
-        None => outcome.report.reasons(20),
-    };
-    let verdict = if reasons.is_empty() { Verdict::Accepted } else { Verdict::Rejected };
-    let receipt =
-        receipt(&facts, &upload.gateway, verdict, reasons, upload.final_name.clone(), size, sha256, intake.clock.now());
-    match stored {
-        _ if verdict == Verdict::Rejected => Err(intake.reject(&facts, receipt, place).await),
-        Stored::Object { sealed_size } => {
-            let ended =
-                Ended { receipt, place, sealed_size, restricted: Restricted::default(), actor: facts.actor.clone() };
-            intake.accept(&facts, ended).await.map(Closed::Accepted)
-        }
-        Stored::Draft(spool) => {
-            entry.stays = true;
-            let closed = intake.clock.now();
-            let replaced = intake.registry.close(Draft { facts: facts.clone(), spool, size, sha256, closed });
-            intake.recorder.record(event(&facts, Kind::DraftClosed, facts.actor.clone(), closed)).await;
-            intake.replaced(replaced, &facts.actor).await;
-            Ok(Closed::Draft { size })
-        }
-        Stored::Nothing => {
-            Err(intake.broken(&facts, &Broken { full: false, detail: "nothing was stored".into() }).await)
-        }
+    facts.set_size(finished.size);
+    if let Some(refusal) = unfit {
+        // What else the check found in a part of a file may be a consequence of this.
+        finished.outcome = Outcome::default();
+        finished.outcome.report.add(ErrorType::SourceError, "transfer", refusal.reason);
     }
+    if upload.working && finished.outcome.report.acceptable() {
+        entry.stays = true;
+        let (size, closed) = (finished.size, intake.clock.now());
+        let replaced = intake.registry.close(Draft { facts: facts.clone(), finished, closed });
+        intake.recorder.record(event(&facts, Kind::DraftClosed, facts.actor.clone(), closed)).await;
+        intake.replaced(replaced, &facts.actor).await;
+        return Ok(Closed::Draft { size });
+    }
+    let (actor, place) = (facts.actor.clone(), facts.label().0);
+    let (gateway, name) = (upload.gateway.clone(), upload.final_name.clone());
+    End { intake, facts, actor, gateway, place, name }.comes_to(finished).await
 }
 
 /// Why an upload cannot be accepted, as far as the session's side knows. What the check found comes with the verdict.
@@ -96,7 +99,7 @@ fn unfit(upload: &Upload) -> Option<Refusal> {
     }
 }
 
-/// A RENAME to a final name: the draft is kept and recorded.
+/// A RENAME to a final name: the draft comes to its end under it.
 pub(super) async fn complete(
     intake: Arc<Inner>,
     draft: Draft,
@@ -104,21 +107,78 @@ pub(super) async fn complete(
     gateway: String,
     (place, name): (Place, FileName),
 ) -> Result<Closed, Refusal> {
-    let Draft { facts, spool, size, sha256, .. } = draft;
+    let Draft { facts, finished, .. } = draft;
     let _entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
     intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
     facts.relabel(place.clone(), name.clone());
-    let kept = tokio::task::spawn_blocking(move || spool.keep()).await;
-    let sealed_size = match kept.map_err(|error| error.to_string()) {
-        Ok(Ok(sealed_size)) => sealed_size,
-        Ok(Err(error)) => return Err(intake.broken(&facts, &error.into()).await),
-        Err(detail) => return Err(intake.broken(&facts, &Broken { full: false, detail }).await),
-    };
-    let receipt = receipt(&facts, &gateway, Verdict::Accepted, vec![], name, size, sha256, intake.clock.now());
-    intake
-        .accept(&facts, Ended { receipt, place, sealed_size, restricted: Restricted::default(), actor })
-        .await
-        .map(Closed::Accepted)
+    End { intake, facts, actor, gateway, place, name }.comes_to(finished).await
+}
+
+impl End {
+    async fn comes_to(self, mut finished: Finished) -> Result<Closed, Refusal> {
+        if self.facts.demands.vouches.is_some() {
+            return self.note_companion(finished).await;
+        }
+        let intake = self.intake.clone();
+        let vouched = match self.vouched(&mut finished).await {
+            Ok(vouched) => vouched,
+            Err(error) => {
+                let error = format!("what it is compared with could not be read: {error}");
+                let _ = self.keep(finished.stored, false).await;
+                return Err(intake.broken(&self.facts, &Broken::store(error)).await);
+            }
+        };
+        let acceptable = finished.outcome.report.acceptable();
+        let stored = std::mem::replace(&mut finished.stored, Stored::Nothing);
+        match self.keep(stored, acceptable || self.facts.demands.quarantine).await {
+            Ok(Some(sealed_size)) if acceptable => {
+                let restricted = std::mem::take(&mut finished.outcome.restricted);
+                let md5 = finished.md5.clone();
+                let receipt = self.receipt(finished, false);
+                let (place, actor) = (self.place, self.actor);
+                let ended = Ended { receipt, place, sealed_size, restricted, md5, vouched, actor };
+                intake.accept(&self.facts, ended).await.map(Closed::Accepted)
+            }
+            Ok(None) if acceptable => Err(intake.broken(&self.facts, &Broken::store("nothing was stored")).await),
+            Err(broken) if acceptable => Err(intake.broken(&self.facts, &broken).await),
+            Ok(sealed_size) => Err(self.reject(finished, sealed_size).await),
+            Err(broken) => {
+                tracing::error!(upload.id = %self.facts.upload, error = broken.detail, "a rejected upload could not be quarantined");
+                finished.unkept = Some("it could not be quarantined, nothing of it was kept");
+                Err(self.reject(finished, None).await)
+            }
+        }
+    }
+
+    /// Records a rejection, with its object when it is quarantined.
+    pub(super) async fn reject(self, finished: Finished, sealed_size: Option<u64>) -> Refusal {
+        let intake = self.intake.clone();
+        let md5 = finished.md5.clone();
+        let receipt = self.receipt(finished, sealed_size.is_some());
+        let (place, actor, sealed_size) = (self.place, self.actor, sealed_size.unwrap_or(0));
+        // Which rows are restricted is for loaders, and none will see it.
+        let restricted = Restricted::default();
+        let ended = Ended { receipt, place, sealed_size, restricted, md5, vouched: Vec::new(), actor };
+        intake.reject(&self.facts, ended).await
+    }
+
+    /// Keeps what the pass left, or removes it; the size of the object that is kept.
+    async fn keep(&self, stored: Stored, wanted: bool) -> Result<Option<u64>, Broken> {
+        let (vault, upload) = (self.intake.vault.clone(), self.facts.upload);
+        let work = move || -> std::io::Result<Option<u64>> {
+            match stored {
+                Stored::Draft(spool) if wanted => spool.keep().map(Some),
+                // Dropping the spool removes its file.
+                Stored::Draft(_) | Stored::Nothing | Stored::Text(_) => Ok(None),
+                Stored::Object { sealed_size } if wanted => Ok(Some(sealed_size)),
+                Stored::Object { .. } => vault.remove(upload).map(|()| None),
+            }
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(kept) => Ok(kept?),
+            Err(error) => Err(Broken::store(error.to_string())),
+        }
+    }
 }
 
 /// Ends an upload that is not to be completed, unless it has ended: at once, with the event recorded by a task of its
@@ -160,118 +220,4 @@ pub(super) fn event(facts: &Facts, kind: Kind, actor: Actor, now: Timestamp) -> 
 pub(super) fn renamed(facts: &Facts, actor: Actor, place: &Place, name: &FileName, now: Timestamp) -> Event {
     let event = event(facts, Kind::DraftRenamed, actor, now);
     event.with("to_place", place.path()).with("to_name", name.as_str())
-}
-
-#[allow(clippy::too_many_arguments, reason = "a receipt is made of many facts, in one place")]
-fn receipt(
-    facts: &Facts,
-    gateway: &str,
-    verdict: Verdict,
-    reasons: Vec<String>,
-    name: FileName,
-    size: u64,
-    sha256: Sha256,
-    time: Timestamp,
-) -> Receipt {
-    Receipt {
-        gateway: gateway.to_owned(),
-        upload: facts.upload,
-        verdict,
-        reasons,
-        name,
-        size,
-        sha256,
-        time,
-        organisation: facts.org.clone(),
-        dataset: facts.dataset.clone(),
-        account: facts.account.clone(),
-        fingerprint: facts.fingerprint.clone(),
-        supersedes: None,
-        report: Report::default(),
-        scan: None,
-        quarantined: false,
-    }
-}
-
-impl Inner {
-    /// Records an upload whose object is in the vault. The receipt means that the ledger has committed.
-    async fn accept(&self, facts: &Facts, ended: Ended) -> Result<Receipt, Refusal> {
-        let receipt = match self.ledger.accept(ended).await {
-            Ok((receipt, _)) => receipt,
-            Err(error) => {
-                tracing::error!(upload.id = %facts.upload, org = %facts.org, %error, "the ledger did not record an upload");
-                self.unrecorded(facts).await?
-            }
-        };
-        if let Some(modified) = facts.modified()
-            && let Err(error) = self.ledger.touch(facts.upload, modified).await
-        {
-            tracing::warn!(upload.id = %facts.upload, %error, "the time that the client set was not recorded");
-        }
-        self.log(facts, receipt.time, "upload accepted", None);
-        Ok(receipt)
-    }
-
-    /// The ledger answered an acceptance with an error. What it holds decides: an object is removed only when the ledger
-    /// certainly does not expect it; if that cannot be known, the next start decides.
-    async fn unrecorded(&self, facts: &Facts) -> Result<Receipt, Refusal> {
-        match self.ledger.receipt(&facts.org, facts.upload, Timestamp::UNIX_EPOCH).await {
-            Ok(Some(receipt)) => return Ok(receipt),
-            Ok(None) => {
-                let (vault, upload) = (self.vault.clone(), facts.upload);
-                let removed = tokio::task::spawn_blocking(move || vault.remove(upload)).await;
-                if let Ok(Err(error)) = removed {
-                    tracing::error!(upload.id = %upload, %error, "an object that was not recorded could not be removed");
-                }
-            }
-            Err(error) => {
-                tracing::error!(upload.id = %facts.upload, %error, "whether an upload was recorded is unknown; the next start will clear it up");
-            }
-        }
-        self.aborted(facts, "the gateway could not record it").await;
-        Err(Refusal::failure("the gateway could not record the file, so it was not taken: send it again later"))
-    }
-
-    async fn reject(&self, facts: &Facts, receipt: Receipt, place: Place) -> Refusal {
-        let (reasons, time) = (receipt.reasons.join("; "), receipt.time);
-        let ended =
-            Ended { receipt, place, sealed_size: 0, restricted: Restricted::default(), actor: facts.actor.clone() };
-        if let Err(error) = self.ledger.reject(ended).await {
-            tracing::error!(upload.id = %facts.upload, org = %facts.org, %error, "the ledger did not record a rejection");
-            self.aborted(facts, "it was rejected, and the gateway could not record that").await;
-            return Refusal::failure(format!(
-                "the file was not taken ({reasons}), and the gateway could not record that"
-            ));
-        }
-        self.log(facts, time, "upload rejected", Some(&reasons));
-        Refusal::rejected(reasons)
-    }
-
-    async fn broken(&self, facts: &Facts, broken: &Broken) -> Refusal {
-        tracing::error!(upload.id = %facts.upload, org = %facts.org, error = broken.detail, "an upload could not be stored");
-        let why = if broken.full { "the gateway's disk is full" } else { "the gateway could not store it" };
-        self.aborted(facts, why).await;
-        failure(broken)
-    }
-
-    /// Tells the audit log of an upload that came to nothing.
-    pub(super) async fn aborted(&self, facts: &Facts, why: &str) {
-        let now = self.clock.now();
-        self.log(facts, now, "upload aborted", Some(why));
-        self.recorder.record(event(facts, Kind::UploadAborted, facts.actor.clone(), now).with("reason", why)).await;
-    }
-
-    fn log(&self, facts: &Facts, now: Timestamp, what: &str, reason: Option<&str>) {
-        let duration_ms = u64::try_from(now.duration_since(facts.began).as_millis()).unwrap_or(0);
-        tracing::info!(
-            upload.id = %facts.upload,
-            org = %facts.org,
-            account = %facts.account,
-            dataset = %facts.dataset,
-            size_bytes = facts.size(),
-            duration_ms,
-            reason,
-            "{what}"
-        );
-    }
 }

@@ -62,7 +62,7 @@ enum Job {
 }
 
 fn gone() -> Broken {
-    Broken { full: false, detail: "the upload's worker is gone".into() }
+    Broken::store("the upload's worker is gone")
 }
 
 impl Lane {
@@ -241,7 +241,7 @@ impl Worker {
             Job::Finish(want, pushed, told) => {
                 let finished = match pipeline.size() {
                     size if size == pushed => pipeline.finish(want),
-                    size => Err(Broken { full: false, detail: format!("{size} of {pushed} bytes reached the worker") }),
+                    size => Err(Broken::store(format!("{size} of {pushed} bytes reached the worker"))),
                 };
                 // If nobody waits any more (the runtime is being torn down), a draft's spool is dropped here, and an
                 // object that nobody recorded is removed by the next start.

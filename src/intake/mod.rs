@@ -1,12 +1,14 @@
-//! An upload's life: begun, written, checked and sealed in one pass, kept, recorded. Drafts under working names.
+//! An upload's life: begun, written, checked, scanned and sealed in one pass, kept, recorded. Drafts under working names;
+//! companion files that vouch for extracts; the quarantine.
 //!
 //! Must never let plaintext reach a disk, nor say that an upload is done before the ledger has committed. Called by
-//! `sftp`; calls `check`, `seal`, `vault`, `ledger`.
+//! `sftp`; calls `check`, `scan`, `seal`, `vault`, `ledger`.
 //!
 //! # A byte's way
 //! [`Upload::write`] copies it once into a buffer of the `lane`; full buffers wait in a short queue for the worker, on a
-//! blocking thread, where the `pipeline` digests, checks and seals them and gives them to the vault's spool. When all
-//! slots of the queue are taken, `write` waits: that is the back-pressure.
+//! blocking thread, where the `pipeline` digests and checks them, sends them to the malware scanner where the dataset
+//! asks for it, seals them and gives them to the vault's spool. When all slots of the queue are taken, `write` waits:
+//! that is the back-pressure, also when it is the scanner that is slow.
 //!
 //! # Memory of one upload, at most
 //! | what | bytes |
@@ -14,21 +16,32 @@
 //! | buffers: one being filled, 3 with the worker or waiting (`lane::BUFFER`, `lane::SLOTS`) | 4 x 256 KiB |
 //! | sealed chunks to be written (`pipeline::OUT`) | 260 KiB |
 //! | writes that came early (`intake.reorder_window`) | 1 MiB by default |
+//! | the record under way and the header, at most (the dataset's `limits.row`) | 1088 KiB, twice while a packed file is opened |
+//! | keys of all rows (the dataset's `limits.keys`) | 32 bytes a row and key, 512 MiB at most |
+//! | the report: single errors (`limits.errors`), errors and remarks by rule and field | a few 100 KiB when much is wrong |
+//! | runs of restricted rows | 16 bytes each, 16 MiB at most |
+//! | a companion file's text | 64 KiB, instead of all but the first line |
 //! | facts, the start of the file for its type, tables | 8 KiB |
 //!
 //! An upload that was only opened holds the last line; one that sent little holds little more. The number of uploads is
-//! bounded by `limits.handles_per_session` and `intake.uploads_per_org`. A closed draft holds the last line.
+//! bounded by `limits.handles_per_session` and `intake.uploads_per_org`. A closed draft holds the last line, its remarks and
+//! restricted rows, or a companion's text.
 
 mod admit;
+mod companion;
 mod ending;
 mod lane;
 mod pipeline;
+mod recording;
 mod recovery;
 mod registry;
 mod reorder;
+mod scanning;
+mod sealing;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod vouching;
 mod working;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,14 +54,15 @@ pub use upload::Upload;
 
 use crate::access::Principal;
 use crate::audit::{Kind, Receipt, Recorder};
-use crate::config::Live;
+use crate::config::{CompanionKind, Config, Live};
 use crate::ledger::Ledger;
 use crate::types::*;
 use crate::vault::Vault;
-use admit::admit;
+use admit::{Admitted, admit};
 use lane::Lane;
 use registry::{Draft, Facts, Found, Progress, Registry};
 use reorder::Reorder;
+use scanning::Scanning;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -73,6 +87,8 @@ pub enum Closed {
     Accepted(Receipt),
     /// Under a working name: a draft, waiting for the RENAME to its final name.
     Draft { size: u64 },
+    /// A companion file: recorded, for the extract that it vouches for.
+    Companion,
 }
 
 /// A draft as directories list it: under way or closed under a working name.
@@ -140,16 +156,12 @@ impl Intake {
             fingerprint: principal.fingerprint().clone(),
             actor: principal.actor().clone(),
             dataset: admitted.dataset.name.clone(),
+            demands: admitted.demands(),
             began,
             label: Mutex::new((place.clone(), name.clone())),
             progress: Progress::default(),
         });
-        let lane = Lane::new(pipeline::Seed {
-            vault: self.0.vault.clone(),
-            upload: facts.upload,
-            recipients: admitted.org.recipients.clone(),
-            check: admitted.dataset.rules.begin(&admitted.final_name, today(began), None),
-        });
+        let lane = Lane::new(self.0.seed(&config, &admitted, &facts).await?);
         if !self.0.registry.enter(&facts, lane.handle(), config.intake.uploads_per_org) {
             return Err(Refusal::denied(format!(
                 "your organisation has {} unfinished uploads, the most that may be: finish, rename or remove some of them",
@@ -205,6 +217,13 @@ impl Intake {
                 facts.dataset,
                 to.1.as_str(),
                 admitted.dataset.name
+            )));
+        }
+        if admitted.vouches != facts.demands.vouches || (!admitted.working && admitted.parts != facts.demands.parts) {
+            return Err(Refusal::denied(format!(
+                "this upload was checked under a name that says something else than {:?}: upload it again under its final \
+                 name",
+                to.1.as_str()
             )));
         }
         let to = (to.0.clone(), to.1.clone());
@@ -309,6 +328,36 @@ impl Intake {
 }
 
 impl Inner {
+    /// What an upload's pipeline is made of.
+    async fn seed(&self, config: &Config, admitted: &Admitted<'_>, facts: &Facts) -> Result<pipeline::Seed, Refusal> {
+        let (org, dataset) = (admitted.org, admitted.dataset);
+        let (vault, upload, recipients) = (self.vault.clone(), facts.upload, org.recipients.clone());
+        if admitted.vouches.is_some() {
+            let content = pipeline::Content::Companion(Vec::new());
+            return Ok(pipeline::Seed { vault, upload, recipients, content, quarantine: None, md5: false });
+        }
+        let scan = match (dataset.scan, &config.scan) {
+            (false, _) => None,
+            (true, Some(scan)) => Some(Scanning::new(scanning::settings(scan))),
+            // The configuration sees to it that this cannot be; never taken unscanned all the same.
+            (true, None) => {
+                return Err(Refusal::failure("this gateway has no malware scanner at the moment: try again later"));
+            }
+        };
+        let last_rows = match dataset.rules.table.is_some() {
+            false => None,
+            true => self.ledger.last_rows(&org.id, &dataset.name).await.map_err(|error| {
+                tracing::error!(org = %org.id, %error, "the ledger did not say how many rows the last upload had");
+                Refusal::failure("the gateway's records cannot be read at the moment: try again later")
+            })?,
+        };
+        let check = Box::new(dataset.rules.begin(&admitted.final_name, today(facts.began), last_rows));
+        let quarantine = facts.demands.quarantine.then_some(dataset.rules.max_size);
+        let md5 = dataset.companion.kinds.contains(&CompanionKind::Md5);
+        let content = pipeline::Content::Extract { check, scan };
+        Ok(pipeline::Seed { vault, upload, recipients, content, quarantine, md5 })
+    }
+
     /// That long before now; none before time began.
     fn ago(&self, age: Duration) -> Option<Timestamp> {
         self.clock.now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok()

@@ -1,45 +1,75 @@
-//! One pass over the plaintext: digest, check, seal, write. Knows no session, no network and no ledger.
+//! One pass over the plaintext: digest, check, scan, seal, write. Knows no session and no ledger.
 //!
-//! Must never hand plaintext to anything but the digest, the check and the seal. Blocking: runs on a blocking thread.
-//! Called by `lane`.
+//! Must never hand plaintext to anything but the digests, the check, the scanner and the seal. Blocking: runs on a blocking
+//! thread. Called by `lane`.
+//!
+//! After a final fault the bytes are only counted and digested, for the report; in a dataset with quarantine they are
+//! sealed all the same, as far as the dataset's size goes. A companion file is no extract: its few bytes are handed on as
+//! they are, and nothing is written.
 
 use ring::digest;
 
-use crate::check::{Check, Fault, Outcome};
-use crate::seal::{CHUNK, Recipient, SealError, Sealer, TAG};
+use super::companion;
+use super::scanning::Scanning;
+use super::sealing::Sealing;
+use crate::audit::ScanVerdict;
+use crate::check::{Check, ErrorType, Fault, Outcome};
+use crate::seal::{Recipient, SealError};
 use crate::types::{Sha256, UploadId};
 use crate::vault::{Spool, Vault};
-
-/// Sealed chunks that are written at once.
-const CHUNKS_A_WRITE: usize = 4;
-/// Room for them and for a header of a few recipients; more recipients only make the first write longer.
-const OUT: usize = CHUNKS_A_WRITE * (CHUNK + TAG) + 4096;
 
 /// What one upload's pipeline is made of.
 pub(super) struct Seed {
     pub vault: Vault,
     pub upload: UploadId,
     pub recipients: Vec<Recipient>,
-    pub check: Check,
+    pub content: Content,
+    /// A rejected extract is kept, sealed, up to so many bytes.
+    pub quarantine: Option<u64>,
+    /// Whether MD5 is wanted beside SHA-256.
+    pub md5: bool,
+}
+
+/// What the bytes are to be.
+pub(super) enum Content {
+    Extract {
+        check: Box<Check>,
+        scan: Option<Scanning>,
+    },
+    /// A companion's text so far.
+    Companion(Vec<u8>),
 }
 
 /// The gateway failed, not the upload. The detail is for the log: it may name paths.
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
-    /// The disk is full.
-    pub full: bool,
+    pub cause: Cause,
     pub detail: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    DiskFull,
+    /// It could not be stored, for another reason.
+    Store,
+    /// There is no verdict of the malware scanner.
+    Scan,
+}
+
+impl Broken {
+    pub(super) fn store(detail: impl Into<String>) -> Self {
+        Self { cause: Cause::Store, detail: detail.into() }
+    }
+}
 impl From<std::io::Error> for Broken {
     fn from(error: std::io::Error) -> Self {
         let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-        Self { full, detail: error.to_string() }
+        Self { cause: if full { Cause::DiskFull } else { Cause::Store }, detail: error.to_string() }
     }
 }
 impl From<SealError> for Broken {
     fn from(error: SealError) -> Self {
-        Self { full: false, detail: error.to_string() }
+        Self::store(error.to_string())
     }
 }
 
@@ -50,14 +80,16 @@ pub(super) enum Stop {
     Broken(Broken),
 }
 
-/// What the end of the pass should leave behind, if the content is acceptable.
+/// What the end of the pass should leave behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Want {
-    /// An object in the vault.
+    /// An object in the vault, if the content is acceptable or quarantined.
     Object,
-    /// A sealed and synced spool, to be kept later.
+    /// A sealed and synced spool, to be kept later, if the content is acceptable; an object if it is quarantined.
     Draft,
-    /// Only digest and verdict: it will not be accepted anyway.
+    /// It is rejected, whatever the content: an object if it is quarantined.
+    Rejected,
+    /// Only the digest.
     Nothing,
 }
 
@@ -65,60 +97,135 @@ pub(super) enum Want {
 pub(super) struct Finished {
     pub size: u64,
     pub sha256: Sha256,
+    /// In hex, where it was wanted.
+    pub md5: Option<String>,
     pub outcome: Outcome,
+    pub scan: Option<ScanVerdict>,
     pub stored: Stored,
+    /// Why a rejected extract is not kept, though its dataset quarantines.
+    pub unkept: Option<&'static str>,
 }
 
 #[derive(Debug)]
 pub(super) enum Stored {
     Nothing,
-    Object { sealed_size: u64 },
+    Object {
+        sealed_size: u64,
+    },
     Draft(Spool),
+    /// Nothing on the disk: a companion's text.
+    Text(Vec<u8>),
 }
 
 pub(super) struct Pipeline {
     digest: digest::Context,
+    md5: Option<md5::Context>,
     size: u64,
-    check: Check,
-    /// None once nothing will be stored: after a fault.
+    content: Content,
+    quarantine: Option<u64>,
+    /// None once nothing will be stored: after a fault without quarantine.
     sealing: Option<Sealing>,
     stop: Option<Stop>,
+    /// What the scanner would not scan, for the report.
+    unscannable: Option<String>,
+    unkept: Option<&'static str>,
 }
 
 impl Pipeline {
     pub(super) fn new(seed: Seed) -> Result<Self, Broken> {
-        let (header, sealer) = Sealer::begin(&seed.recipients)?;
-        let (vault, upload) = (seed.vault, seed.upload);
-        let open = header.len();
+        let sealing = match &seed.content {
+            Content::Companion(_) => None,
+            Content::Extract { .. } => Some(Sealing::begin(seed.vault, seed.upload, &seed.recipients)?),
+        };
         Ok(Self {
             digest: digest::Context::new(&digest::SHA256),
+            md5: seed.md5.then(md5::Context::new),
             size: 0,
-            check: seed.check,
-            sealing: Some(Sealing { vault, upload, sealer, out: header, open, spool: None }),
+            content: seed.content,
+            quarantine: seed.quarantine,
+            sealing,
             stop: None,
+            unscannable: None,
+            unkept: None,
         })
     }
 
-    /// Takes the next bytes. After a fault they are still counted and digested, for the report.
+    /// Takes the next bytes. After a fault they are still counted and digested, and sealed for the quarantine.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.digest.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.consume(bytes);
+        }
         self.size += bytes.len() as u64;
         if self.stop.is_none() {
-            let stored = match (self.check.push(bytes), &mut self.sealing) {
-                (Err(fault), _) => Err(Stop::Fault(fault)),
-                (Ok(()), Some(sealing)) => sealing.push(bytes).map_err(Stop::Broken),
-                (Ok(()), None) => Ok(()),
-            };
-            if let Err(stop) = stored {
-                // The spool's file goes at once: the disk may be needed.
-                self.sealing = None;
-                self.stop = Some(stop);
-            }
+            self.stop = self.judge(bytes).err();
         }
+        self.store(bytes);
         match &self.stop {
             Some(stop) => Err(stop.clone()),
             None => Ok(()),
         }
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let (check, scan) = match &mut self.content {
+            Content::Extract { check, scan } => (check, scan),
+            Content::Companion(text) if text.len() + bytes.len() <= companion::MOST => {
+                text.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Content::Companion(_) => return Err(Stop::Fault(Fault(companion::too_long()))),
+        };
+        if let Err(fault) = check.push(bytes) {
+            // Nobody waits for its verdict any more.
+            *scan = None;
+            return Err(Stop::Fault(fault));
+        }
+        let Some(Err(unscanned)) = scan.as_mut().map(|scan| scan.push(bytes)) else { return Ok(()) };
+        *scan = None;
+        if unscanned.too_large {
+            self.unscannable = Some(unscanned.reason.clone());
+            return Err(Stop::Fault(Fault(unscanned.reason)));
+        }
+        Err(Stop::Broken(Broken { cause: Cause::Scan, detail: unscanned.detail }))
+    }
+
+    fn store(&mut self, bytes: &[u8]) {
+        let goes_on = match &self.stop {
+            None => true,
+            Some(Stop::Fault(_)) => self.quarantined(),
+            Some(Stop::Broken(_)) => false,
+        };
+        let stored = match &mut self.sealing {
+            Some(sealing) if goes_on => sealing.push(bytes),
+            _ => {
+                // The spool's file goes at once: the disk may be needed.
+                self.sealing = None;
+                return;
+            }
+        };
+        if let Err(broken) = stored {
+            self.unstored(broken);
+        }
+    }
+
+    /// Whether a rejected extract of this size is kept.
+    fn quarantined(&self) -> bool {
+        self.quarantine.is_some_and(|most| self.size <= most)
+    }
+
+    /// What was rejected already stays rejected, though it could not be kept.
+    fn unstored(&mut self, broken: Broken) {
+        self.sealing = None;
+        match &self.stop {
+            None => self.stop = Some(Stop::Broken(broken)),
+            Some(_) => self.unkept(&broken),
+        }
+    }
+
+    fn unkept(&mut self, broken: &Broken) {
+        tracing::error!(error = broken.detail, "a rejected upload could not be quarantined");
+        self.unkept = Some("it could not be quarantined, nothing of it was kept");
     }
 
     /// Bytes that came so far.
@@ -129,113 +236,86 @@ impl Pipeline {
     /// Brings all whole chunks to the disk.
     pub(super) fn sync(&mut self) -> Result<(), Broken> {
         let Some(sealing) = &mut self.sealing else { return Ok(()) };
-        let synced = sealing.write().and_then(|()| Ok(sealing.spool()?.sync()?));
+        let synced = sealing.sync();
         if let Err(broken) = &synced {
-            self.sealing = None;
-            self.stop = Some(Stop::Broken(broken.clone()));
+            self.unstored(broken.clone());
         }
         synced
     }
 
     /// The verdict, and what is stored.
-    pub(super) fn finish(self, want: Want) -> Result<Finished, Broken> {
+    pub(super) fn finish(mut self, want: Want) -> Result<Finished, Broken> {
         if let Some(Stop::Broken(broken)) = self.stop {
             return Err(broken);
         }
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(self.digest.finish().as_ref());
-        let outcome = self.check.finish();
+        let (outcome, scan, text) = self.verdict(want)?;
         let acceptable = outcome.report.acceptable();
-        let stored = match (want, self.sealing) {
+        let stored = match (want, self.sealing.take()) {
             (Want::Object, Some(sealing)) if acceptable => Stored::Object { sealed_size: sealing.finish()?.keep()? },
             (Want::Draft, Some(sealing)) if acceptable => {
                 let mut spool = sealing.finish()?;
                 spool.sync()?;
                 Stored::Draft(spool)
             }
-            _ => Stored::Nothing,
-        };
-        Ok(Finished { size: self.size, sha256: Sha256(sha256), outcome, stored })
-    }
-}
-
-/// Plaintext in, an age file out.
-struct Sealing {
-    vault: Vault,
-    upload: UploadId,
-    sealer: Sealer,
-    /// The header at first, sealed chunks, and behind them the plaintext of the open chunk: each is copied here once
-    /// and sealed in place. Only what is before `open` is ever written.
-    out: Vec<u8>,
-    /// Where the open chunk begins. It is sealed when it is full and more comes, or at the end.
-    open: usize,
-    /// Made when there is something to write: a small file that is refused never touches the disk.
-    spool: Option<Spool>,
-}
-
-impl Sealing {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
-        while !bytes.is_empty() {
-            if self.out.len() - self.open == CHUNK {
-                self.seal(false)?;
-                if self.open >= CHUNKS_A_WRITE * (CHUNK + TAG) {
-                    self.write()?;
+            (Want::Object | Want::Draft | Want::Rejected, Some(sealing)) if self.quarantined() => {
+                match sealing.finish().and_then(|spool| Ok(spool.keep()?)) {
+                    Ok(sealed_size) => Stored::Object { sealed_size },
+                    Err(broken) => {
+                        self.unkept(&broken);
+                        Stored::Nothing
+                    }
                 }
             }
-            let room = CHUNK - (self.out.len() - self.open);
-            let (now, rest) = bytes.split_at(bytes.len().min(room));
-            self.make_room(now.len() + TAG);
-            self.out.extend_from_slice(now);
-            bytes = rest;
-        }
-        Ok(())
-    }
-
-    /// Small for a small file, all at once for one that goes on.
-    fn make_room(&mut self, more: usize) {
-        let needed = self.out.len() + more;
-        if needed > self.out.capacity() {
-            let size = if needed <= CHUNK { needed.next_power_of_two() } else { needed.max(OUT) };
-            self.out.reserve_exact(size - self.out.len());
-        }
-    }
-
-    fn seal(&mut self, last: bool) -> Result<(), Broken> {
-        let tag = self.sealer.seal_in_place(&mut self.out[self.open..], last)?;
-        self.make_room(TAG);
-        self.out.extend_from_slice(&tag);
-        self.open = self.out.len();
-        Ok(())
-    }
-
-    /// Writes what is sealed; the open chunk moves to the front.
-    fn write(&mut self) -> Result<(), Broken> {
-        let open = std::mem::take(&mut self.open);
-        if open > 0 {
-            self.spool()?;
-            if let Some(spool) = &mut self.spool {
-                spool.write(&self.out[..open])?;
-            }
-            self.out.drain(..open);
-        }
-        Ok(())
-    }
-
-    fn spool(&mut self) -> Result<&mut Spool, Broken> {
-        let spool = match self.spool.take() {
-            Some(spool) => spool,
-            None => self.vault.create(self.upload)?,
+            _ => text.map_or(Stored::Nothing, Stored::Text),
         };
-        Ok(self.spool.insert(spool))
+        if self.quarantine.is_some_and(|most| self.size > most) {
+            self.unkept = Some("it is too large to be quarantined, nothing of it was kept");
+        }
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.digest.finish().as_ref());
+        let md5 = self.md5.map(|md5| format!("{:x}", md5.finalize()));
+        Ok(Finished { size: self.size, sha256: Sha256(sha256), md5, outcome, scan, stored, unkept: self.unkept })
     }
 
-    fn finish(mut self) -> Result<Spool, Broken> {
-        self.seal(true)?;
-        self.write()?;
-        match self.spool {
-            Some(spool) => Ok(spool),
-            // There is always a header to write.
-            None => Err(Broken { full: false, detail: "nothing was written".into() }),
+    /// What the check and the scanner say; a companion's text.
+    fn verdict(&mut self, want: Want) -> Result<(Outcome, Option<ScanVerdict>, Option<Vec<u8>>), Broken> {
+        let content = std::mem::replace(&mut self.content, Content::Companion(Vec::new()));
+        let (mut outcome, scan, text) = match content {
+            Content::Extract { check, scan } => (check.finish(), scan, None),
+            Content::Companion(text) => {
+                let mut outcome = Outcome::default();
+                outcome.report.complete = true;
+                if let Some(Stop::Fault(fault)) = &self.stop {
+                    outcome.report.add(ErrorType::ByteCount, "companion", fault.0.clone());
+                }
+                (outcome, None, Some(text))
+            }
+        };
+        let report = &mut outcome.report;
+        if self.stop.is_some() {
+            report.complete = false;
+        }
+        if let Some(reason) = self.unscannable.take() {
+            report.add(ErrorType::SourceError, "scan", reason);
+        }
+        let wanted = report.acceptable() && matches!(want, Want::Object | Want::Draft);
+        let Some(scan) = scan.filter(|_| wanted) else { return Ok((outcome, None, text)) };
+        match scan.finish(self.size) {
+            Ok(verdict) => {
+                if let Some(signature) = &verdict.found {
+                    let what = format!(
+                        "the malware scanner found {signature:?} in it: look at the machine that it comes from, and send no \
+                         file before that"
+                    );
+                    report.add(ErrorType::SourceError, "malware", what);
+                }
+                Ok((outcome, Some(verdict), text))
+            }
+            Err(unscanned) if unscanned.too_large => {
+                report.add(ErrorType::SourceError, "scan", unscanned.reason);
+                Ok((outcome, None, text))
+            }
+            Err(unscanned) => Err(Broken { cause: Cause::Scan, detail: unscanned.detail }),
         }
     }
 }
@@ -270,8 +350,9 @@ pub(super) mod tests {
 
         pub fn seed(&self, format: Format, max_size: u64) -> (UploadId, Seed) {
             let upload = UploadId::new(Timestamp::UNIX_EPOCH);
-            let check = begin(&Rules::of(format, max_size));
-            (upload, Seed { vault: self.vault.clone(), upload, recipients: vec![self.recipient.clone()], check })
+            let content = Content::Extract { check: Box::new(begin(&Rules::of(format, max_size))), scan: None };
+            let (vault, recipients) = (self.vault.clone(), vec![self.recipient.clone()]);
+            (upload, Seed { vault, upload, recipients, content, quarantine: None, md5: false })
         }
 
         pub fn opened(&self, upload: UploadId) -> Vec<u8> {
@@ -327,7 +408,7 @@ pub(super) mod tests {
         let bench = Bench::new();
         let (upload, mut seed) = bench.seed(Format::Opaque, 10);
         let rules = Rules { min_size: 0, ..Rules::of(Format::Opaque, 10) };
-        seed.check = begin(&rules);
+        seed.content = Content::Extract { check: Box::new(begin(&rules)), scan: None };
         let finished = Pipeline::new(seed).unwrap().finish(Want::Object).unwrap();
         assert_eq!((finished.size, finished.sha256), (0, sha256(b"")));
         assert_eq!(bench.opened(upload), b"");

@@ -18,7 +18,7 @@ pub struct Recovered {
     pub unrecorded: Vec<UploadId>,
     /// Uploads that had begun and not ended: told as aborted.
     pub aborted: Vec<UploadId>,
-    /// Accepted uploads whose object is not in the vault: an operator must look.
+    /// Accepted or quarantined uploads whose object is not in the vault: an operator must look.
     pub missing: Vec<UploadId>,
 }
 
@@ -60,7 +60,7 @@ pub async fn recover(vault: &Vault, ledger: &Ledger, clock: &Clock) -> anyhow::R
         ledger.record(event).await?;
     }
     for upload in &missing {
-        tracing::error!(upload.id = %upload, "an accepted upload has no object in the vault: restore it from a backup");
+        tracing::error!(upload.id = %upload, "an upload that was kept has no object in the vault: restore it from a backup");
         ledger.record(told(Kind::RecoveryMissing, *upload, &begun, clock)).await?;
     }
     let recovered = Recovered { spooled, unrecorded, aborted: begun.into_keys().collect(), missing };

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::DraftView;
 use super::lane::Handle;
+use super::pipeline::Finished;
+use crate::config::{Companion, CompanionKind, Severity};
 use crate::types::*;
-use crate::vault::Spool;
 
 /// What is known of an upload from its beginning.
 #[derive(Debug)]
@@ -21,10 +22,25 @@ pub(super) struct Facts {
     pub fingerprint: Fingerprint,
     pub actor: Actor,
     pub dataset: DatasetName,
+    pub demands: Demands,
     pub began: Timestamp,
     /// Where and under which name it is listed; a draft may be renamed.
     pub label: Mutex<(Place, FileName)>,
     pub progress: Progress,
+}
+
+/// What is asked of an upload besides its content, as it was when the upload began.
+#[derive(Debug, Clone)]
+pub(super) struct Demands {
+    /// What is rejected is kept, sealed.
+    pub quarantine: bool,
+    /// The same bytes were accepted before.
+    pub repeated: Severity,
+    pub companion: Companion,
+    /// It is a companion file of this kind; none for an extract.
+    pub vouches: Option<CompanionKind>,
+    /// The named parts of the final name that its content is checked with.
+    pub parts: BTreeMap<String, String>,
 }
 
 /// What changes about an upload.
@@ -78,13 +94,11 @@ impl Facts {
     }
 }
 
-/// A closed draft: sealed, synced, not kept.
+/// A closed draft: acceptable as far as its content goes; an extract sealed, synced, not kept.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub facts: Arc<Facts>,
-    pub spool: Spool,
-    pub size: u64,
-    pub sha256: Sha256,
+    pub finished: Finished,
     pub closed: Timestamp,
 }
 
@@ -280,6 +294,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::super::lane::Lane;
+    use super::super::pipeline::Stored;
     use super::super::pipeline::tests::Bench;
     use super::*;
     use crate::check::Format;
@@ -293,6 +308,13 @@ mod tests {
             fingerprint: Fingerprint("SHA256:x".into()),
             actor: Actor::gateway(),
             dataset,
+            demands: Demands {
+                quarantine: false,
+                repeated: Severity::Flag,
+                companion: Companion::default(),
+                vouches: None,
+                parts: BTreeMap::new(),
+            },
             began: Timestamp::UNIX_EPOCH,
             label: Mutex::new((Place::Inbox, name.parse().unwrap())),
             progress: Progress::default(),
@@ -333,7 +355,16 @@ mod tests {
         assert!(facts.end() && !facts.end_because("late"));
         let spool = bench.vault.create(facts.upload).unwrap();
         let closed = Timestamp::from_second(10).unwrap();
-        registry.close(Draft { facts: facts.clone(), spool, size: 0, sha256: Sha256([0; 32]), closed });
+        let finished = Finished {
+            size: 0,
+            sha256: Sha256([0; 32]),
+            md5: None,
+            outcome: crate::check::Outcome::default(),
+            scan: None,
+            stored: Stored::Draft(spool),
+            unkept: None,
+        };
+        registry.close(Draft { facts: facts.clone(), finished, closed });
         assert_eq!((registry.under_way(), registry.closed_before(closed).len()), (0, 1));
         assert!(matches!(registry.find(&org, &Place::Inbox, &name), Some(Found::Closed(_))));
         let draft = registry.complete(facts.upload).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::lane::Lane;
-use super::pipeline::{Broken, Stop};
+use super::pipeline::{Broken, Cause, Stop};
 use super::registry::Facts;
 use super::reorder::{Reorder, Taken};
 use super::{Closed, Inner, ending};
@@ -40,11 +40,14 @@ pub struct Upload {
 
 /// What a client is told when the gateway fails; the detail is logged.
 pub(super) fn failure(broken: &Broken) -> Refusal {
-    Refusal::failure(match broken.full {
-        true => {
+    Refusal::failure(match broken.cause {
+        Cause::DiskFull => {
             "the gateway's disk is full, nothing is wrong with your file: nothing of it was kept, send it again later"
         }
-        false => "the gateway could not store the file: nothing of it was kept, send it again later",
+        Cause::Store => "the gateway could not store the file: nothing of it was kept, send it again later",
+        Cause::Scan => {
+            "the file could not be scanned for malware, nothing is wrong with it: nothing of it was kept, send it again later"
+        }
     })
 }
 

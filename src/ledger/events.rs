@@ -63,7 +63,8 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Event>> {
                    (SELECT sequence FROM events WHERE kind = 'daemon.started' ORDER BY sequence DESC LIMIT 1), 0)
            AND b.kind = 'upload.begun'
            AND NOT EXISTS (SELECT 1 FROM events e WHERE e.upload = b.upload AND e.kind IN
-                   ('upload.accepted', 'upload.rejected', 'upload.aborted', 'draft.removed'))
+                   ('upload.accepted', 'upload.rejected', 'upload.aborted', 'draft.removed',
+                    'companion.received'))
          ORDER BY b.sequence",
     )?;
     all(&mut statement, [], body)

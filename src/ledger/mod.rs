@@ -6,12 +6,15 @@
 //! Other processes (operator commands) may open the same file. Called by `intake`, `queue`, `sftp` (reads), `daemon`
 //! and `cli`.
 
+mod companions;
 mod deliveries;
+mod earlier;
 mod events;
 mod file;
 mod filter;
 mod leases;
 mod model;
+mod objects;
 mod readers;
 mod rows;
 #[cfg(test)]
@@ -164,7 +167,7 @@ impl Ledger {
         self.write(move |tx| uploads::accept(tx, ended)).await
     }
 
-    /// Records a rejected upload and its event.
+    /// Records a rejected upload and its event; its object too when the receipt says that it is quarantined.
     pub async fn reject(&self, ended: Ended) -> Result<Receipt> {
         self.write(move |tx| uploads::reject(tx, ended)).await
     }
@@ -214,21 +217,27 @@ impl Ledger {
         self.0.readers.read(move |connection| uploads::receipts(connection, &org, since, after, limit)).await
     }
 
+    /// Record numbers of an upload's restricted rows, a line for each run (`17` or `20-24`); none when it has none, or is
+    /// unknown. Whoever shows it must have seen that the upload is the reader's to know.
+    pub async fn restricted(&self, upload: UploadId) -> Result<Option<String>> {
+        self.0.readers.read(move |connection| uploads::restricted(connection, upload)).await
+    }
+
     /// Sealed bytes of an organisation in the vault.
     pub async fn stored_bytes(&self, org: &OrgId) -> Result<u64> {
         let org = org.clone();
-        self.0.readers.read(move |connection| uploads::stored_bytes(connection, &org)).await
+        self.0.readers.read(move |connection| objects::stored_bytes(connection, &org)).await
     }
 
-    /// Accepted uploads whose object must be in the vault.
+    /// Uploads whose object must be in the vault: accepted or quarantined.
     pub async fn expected_objects(&self) -> Result<BTreeSet<UploadId>> {
-        self.0.readers.read(uploads::expected_objects).await
+        self.0.readers.read(objects::expected_objects).await
     }
 
     /// Loaded uploads of `org` acknowledged before `before` whose object is still there, the oldest first.
     pub async fn loaded_before(&self, org: &OrgId, before: Timestamp) -> Result<Vec<UploadId>> {
         let org = org.clone();
-        self.0.readers.read(move |connection| uploads::loaded_before(connection, &org, before)).await
+        self.0.readers.read(move |connection| objects::loaded_before(connection, &org, before)).await
     }
 
     /// Records that an object leaves the vault, with its event; the caller then removes the file. Again is fine.
@@ -237,7 +246,54 @@ impl Ledger {
     /// Also when the upload has no object on record.
     pub async fn object_removed(&self, upload: UploadId, why: &str, now: Timestamp) -> Result<()> {
         let why = why.to_owned();
-        self.write(move |tx| uploads::object_removed(tx, upload, &why, now)).await
+        self.write(move |tx| objects::removed(tx, upload, &why, now)).await
+    }
+
+    /// Quarantined uploads of `org` recorded before `before` whose object is still there.
+    pub async fn quarantined_before(&self, org: &OrgId, before: Timestamp) -> Result<Vec<UploadId>> {
+        let org = org.clone();
+        self.0.readers.read(move |connection| objects::quarantined_before(connection, &org, before)).await
+    }
+
+    /// Operator: records that a quarantined upload's object leaves the vault before its time; the caller then removes the
+    /// file. False if it is none, or has left.
+    pub async fn discard(&self, upload: UploadId, actor: Actor, why: &str, now: Timestamp) -> Result<bool> {
+        let why = why.to_owned();
+        self.write(move |tx| objects::discard(tx, upload, actor, &why, now)).await
+    }
+
+    // -- what new uploads are compared with --
+
+    /// Data rows of the organisation's last accepted upload of a dataset, if there is one and they were counted.
+    pub async fn last_rows(&self, org: &OrgId, dataset: &DatasetName) -> Result<Option<u64>> {
+        let (org, dataset) = (org.clone(), dataset.clone());
+        self.0.readers.read(move |connection| earlier::last_rows(connection, &org, &dataset)).await
+    }
+
+    /// The newest accepted upload of this organisation and dataset with the same bytes.
+    pub async fn same_bytes(&self, org: &OrgId, dataset: &DatasetName, sha256: Sha256) -> Result<Option<Earlier>> {
+        let (org, dataset) = (org.clone(), dataset.clone());
+        self.0.readers.read(move |connection| earlier::same_bytes(connection, &org, &dataset, sha256)).await
+    }
+
+    /// The newest accepted upload of a name, and what its companions said, the newest of each kind.
+    pub async fn companions(&self, about: &Vouched) -> Result<(Option<Earlier>, Vec<Companion>)> {
+        let about = about.clone();
+        let read =
+            move |connection: &_| Ok((earlier::under_name(connection, &about)?, companions::of(connection, &about)?));
+        self.0.readers.read(read).await
+    }
+
+    /// Records a companion in the place of an earlier one of its kind, and `event`, which ends its upload. False, with
+    /// nothing recorded, when the organisation has too many (1000) whose files have not come.
+    pub async fn companion(&self, about: Vouched, companion: Companion, event: Event) -> Result<bool> {
+        self.write(move |tx| companions::record(tx, &about, &companion, event)).await
+    }
+
+    /// Forgets companions that wait since before `before`, with their events; returns how many.
+    pub async fn expire_companions(&self, org: &OrgId, before: Timestamp, now: Timestamp) -> Result<usize> {
+        let org = org.clone();
+        self.write(move |tx| companions::expire(tx, &org, before, now)).await
     }
 
     // -- deliveries --

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::audit::{Event, Kind, Receipt, Restricted};
+use crate::audit::{Event, Kind, Receipt, Restricted, Verdict};
 use crate::types::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,11 +26,51 @@ pub type Result<T> = std::result::Result<T, LedgerError>;
 pub struct Ended {
     pub receipt: Receipt,
     pub place: Place,
-    /// Bytes of the object in the vault; 0 for a rejection.
+    /// Bytes of the object in the vault; 0 for a rejection that was not quarantined.
     pub sealed_size: u64,
     /// Rows whose subject objected or did not consent, for the loader to obey.
     pub restricted: Restricted,
+    /// MD5 of the plaintext in hex, where the dataset takes `.md5` companions.
+    pub md5: Option<String>,
+    /// Companions that vouched for it, by their own uploads: they wait no longer when it is accepted.
+    pub vouched: Vec<UploadId>,
     pub actor: Actor,
+}
+
+/// An accepted upload, as later ones of its dataset are compared with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    pub upload: UploadId,
+    pub dataset: DatasetName,
+    pub name: FileName,
+    pub time: Timestamp,
+    pub sha256: Sha256,
+    pub md5: Option<String>,
+    /// Data rows, if they were counted.
+    pub rows: Option<u64>,
+}
+
+/// What a companion file said of the file `name` in `place`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// The upload that brought it.
+    pub upload: UploadId,
+    /// `sha256`, `md5` or `totals`.
+    pub kind: String,
+    /// What it says, in the form that intake gave it.
+    pub content: serde_json::Value,
+    pub received: Timestamp,
+    /// The accepted upload that it vouched for; none while it waits for its file.
+    pub used: Option<UploadId>,
+}
+
+/// Which file companions are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    pub org: OrgId,
+    pub dataset: DatasetName,
+    pub place: Place,
+    pub name: FileName,
 }
 
 /// One file as a provider's directory lists it.
@@ -190,6 +230,10 @@ pub struct Filter {
     pub delivery: Option<DeliveryId>,
     pub kind: Option<Kind>,
     pub state: Option<DeliveryState>,
+    /// Uploads only.
+    pub verdict: Option<Verdict>,
+    /// Uploads only: rejected, quarantined, and still in the vault.
+    pub quarantined: bool,
     /// Recorded at or after this time.
     pub since: Option<Timestamp>,
     /// Events only: past this sequence number; `limit` then counts from there on, for paging and following.
@@ -213,7 +257,7 @@ pub struct UploadRow {
     pub receipt: Receipt,
     pub place: String,
     pub sealed_size: u64,
-    /// When the object left the vault (loaded and past its retention).
+    /// When the object left the vault: loaded or quarantined, and past its retention, or discarded.
     pub removed: Option<Timestamp>,
 }
 

@@ -21,13 +21,22 @@ CREATE TABLE uploads (
     reasons     TEXT NOT NULL,
     report      TEXT NOT NULL,
     scan        TEXT,
+    -- A rejected upload whose sealed bytes were kept.
     quarantined INTEGER NOT NULL CHECK (quarantined IN (0, 1)),
     -- Lines of record numbers: what /queue/<delivery>/restricted.txt holds.
-    restricted  TEXT
+    restricted  TEXT,
+    -- In hex, where the dataset takes .md5 companions: one may come after its file.
+    md5         TEXT,
+    CHECK (quarantined = 0 OR verdict = 'rejected')
 ) STRICT;
 -- Receipts of an organisation by id; `time` is in it so that those too old are passed over in the index alone.
 CREATE INDEX uploads_of_org ON uploads (org, id, time);
 CREATE INDEX uploads_by_time ON uploads (time);
+-- An organisation's last accepted upload of a dataset; the same bytes once more.
+CREATE INDEX uploads_accepted ON uploads (org, dataset, number) WHERE verdict = 'accepted';
+CREATE INDEX uploads_by_content ON uploads (org, dataset, sha256, number) WHERE verdict = 'accepted';
+-- What operators look at: few among many.
+CREATE INDEX uploads_quarantined ON uploads (number) WHERE quarantined = 1;
 
 CREATE TRIGGER uploads_keep BEFORE DELETE ON uploads
 BEGIN SELECT RAISE(ABORT, 'uploads are never deleted'); END;
@@ -38,7 +47,7 @@ CREATE TRIGGER uploads_once BEFORE INSERT ON uploads
 WHEN EXISTS (SELECT 1 FROM uploads WHERE id = NEW.id OR number = NEW.number)
 BEGIN SELECT RAISE(ABORT, 'an upload is recorded once'); END;
 
--- The sealed object of each accepted upload: in the vault until `removed`.
+-- The sealed object of each accepted upload, and of each rejected one that was quarantined: in the vault until `removed`.
 CREATE TABLE objects (
     upload      TEXT PRIMARY KEY REFERENCES uploads (id),
     org         TEXT NOT NULL,
@@ -77,6 +86,22 @@ CREATE TABLE names (
     modified INTEGER NOT NULL,
     PRIMARY KEY (org, place, name)
 ) STRICT, WITHOUT ROWID;
+
+-- What companion files (NAME.sha256, NAME.md5, NAME.totals) said of the file NAME: the newest of each kind. `used` is the
+-- accepted upload that it vouched for; one without waits for its file.
+CREATE TABLE companions (
+    org      TEXT NOT NULL,
+    dataset  TEXT NOT NULL,
+    place    TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    upload   TEXT NOT NULL UNIQUE,
+    content  TEXT NOT NULL,
+    received INTEGER NOT NULL,
+    used     TEXT REFERENCES uploads (id),
+    PRIMARY KEY (org, dataset, place, name, kind)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX companions_waiting ON companions (org, received) WHERE used IS NULL;
 
 -- One queue entry for each accepted upload. `lease` stays after the acknowledgement: it says which lease did it.
 CREATE TABLE deliveries (

@@ -86,7 +86,17 @@ pub fn ended(org: &str, name: &str, at: Timestamp) -> Ended {
         quarantined: false,
     };
     let actor = Actor { org: Some(receipt.organisation.clone()), ..actor(receipt.account.as_str()) };
-    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted: crate::audit::Restricted::default(), actor }
+    let restricted = crate::audit::Restricted::default();
+    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted, md5: None, vouched: vec![], actor }
+}
+
+/// A rejection; quarantined when told so.
+pub fn rejected(org: &str, name: &str, at: Timestamp, quarantined: bool) -> Ended {
+    let mut ended = ended(org, name, at);
+    ended.receipt.verdict = Verdict::Rejected;
+    ended.receipt.reasons = vec!["the file is empty".into()];
+    ended.receipt.quarantined = quarantined;
+    ended
 }
 
 pub fn event(kind: crate::audit::Kind) -> Event {

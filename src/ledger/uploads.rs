@@ -1,16 +1,16 @@
-//! Uploads: recording their end, listing them for providers and operators, and what the vault must hold.
+//! Uploads: recording their end, and listing them for providers and operators.
 //!
-//! Must never record an upload without its event (and an accepted one without its object and delivery), nor show an
-//! organisation another's. Called by the facade.
+//! Must never record an upload without its event (an accepted one without its object and delivery, a quarantined one
+//! without its object), nor show an organisation another's. Called by the facade.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::filter::{Where, bound};
 use super::rows::{self, Count, Json, Micros, RECEIPT, all, json_list, rows_at_most, whole_micros};
 use super::writer::Tx;
-use super::{Ended, Filter, LedgerError, Listed, Result, UploadRow};
+use super::{Ended, Filter, Listed, Result, UploadRow, companions};
 use crate::audit::{Event, Kind, Receipt, Restricted, Verdict};
 use crate::types::*;
 
@@ -20,11 +20,14 @@ pub(super) const LIST: &str = "SELECT n.name, n.upload, n.modified, u.dataset, u
      WHERE n.org = ? AND n.place = ? AND n.name > ? AND n.accepted > ?
      ORDER BY n.name LIMIT ?";
 
+/// Rules that an event names at most; a dataset has no more by far.
+const RULES_TOLD: usize = 100;
+
 /// A page of an organisation's receipts, by id.
 const RECEIPTS: &str = "u.org = ? AND u.id > ? AND u.time > ? ORDER BY u.id LIMIT ?";
 
 pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)> {
-    let Ended { mut receipt, place, sealed_size, restricted, actor } = ended;
+    let Ended { mut receipt, place, sealed_size, restricted, md5, vouched, actor } = ended;
     receipt.verdict = Verdict::Accepted;
     receipt.time = whole_micros(receipt.time);
     let at = receipt.time;
@@ -38,10 +41,9 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
     let earlier = earlier.query_row(params![org, place, name], |row| rows::parsed(row, "upload")).optional()?;
     receipt.supersedes = earlier;
 
-    insert(tx, &receipt, &place, sealed_size, &restricted)?;
-    tx.connection
-        .prepare_cached("INSERT INTO objects (upload, org, sealed_size) VALUES (?, ?, ?)")?
-        .execute(params![upload, org, Count(sealed_size)])?;
+    insert(tx, &receipt, &place, sealed_size, &restricted, md5.as_deref())?;
+    insert_object(tx, &receipt, sealed_size)?;
+    let companions = companions::used(tx, &vouched, receipt.upload)?;
     tx.connection
         .prepare_cached(
             "INSERT INTO names (org, place, name, upload, accepted, modified) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
@@ -57,28 +59,62 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
     let event = event_of(Kind::UploadAccepted, &receipt, &place, actor)
         .delivery(delivery)
         .with("sealed_size", sealed_size)
-        .with("supersedes", receipt.supersedes.map(|id| id.to_string()));
+        .with("supersedes", receipt.supersedes.map(|id| id.to_string()))
+        .with("companions", companions);
     tx.record(&event)?;
     tx.wake();
     Ok((receipt, delivery))
 }
 
+/// Errors by rule: names and counts alone.
+fn rules_broken(receipt: &Receipt) -> serde_json::Map<String, serde_json::Value> {
+    let mut rules = BTreeMap::<&str, u64>::new();
+    for group in &receipt.report.groups {
+        *rules.entry(group.rule.as_str()).or_default() += group.count;
+    }
+    rules.into_iter().take(RULES_TOLD).map(|(rule, count)| (rule.to_owned(), count.into())).collect()
+}
+
+fn insert_object(tx: &Tx<'_>, receipt: &Receipt, sealed_size: u64) -> Result<()> {
+    tx.connection
+        .prepare_cached("INSERT INTO objects (upload, org, sealed_size) VALUES (?, ?, ?)")?
+        .execute(params![receipt.upload.to_string(), receipt.organisation.as_str(), Count(sealed_size)])?;
+    Ok(())
+}
+
 pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
-    let Ended { mut receipt, place, restricted, actor, .. } = ended;
+    let Ended { mut receipt, place, sealed_size, restricted, md5, actor, vouched: _ } = ended;
     receipt.verdict = Verdict::Rejected;
     receipt.time = whole_micros(receipt.time);
     receipt.supersedes = None;
     let place = place.path();
-    insert(tx, &receipt, &place, 0, &restricted)?;
-    tx.record(&event_of(Kind::UploadRejected, &receipt, &place, actor).with("reasons", receipt.reasons.clone()))?;
+    let sealed_size = if receipt.quarantined { sealed_size } else { 0 };
+    insert(tx, &receipt, &place, sealed_size, &restricted, md5.as_deref())?;
+    if receipt.quarantined {
+        insert_object(tx, &receipt, sealed_size)?;
+    }
+    let event = event_of(Kind::UploadRejected, &receipt, &place, actor)
+        .with("reasons", receipt.reasons.clone())
+        .with("errors", receipt.report.errors)
+        .with("rules", rules_broken(&receipt))
+        .with("quarantined", receipt.quarantined)
+        .with("sealed_size", sealed_size);
+    tx.record(&event)?;
     Ok(receipt)
 }
 
-fn insert(tx: &Tx<'_>, receipt: &Receipt, place: &str, sealed_size: u64, restricted: &Restricted) -> Result<()> {
+fn insert(
+    tx: &Tx<'_>,
+    receipt: &Receipt,
+    place: &str,
+    sealed_size: u64,
+    restricted: &Restricted,
+    md5: Option<&str>,
+) -> Result<()> {
     let mut statement = tx.connection.prepare_cached(
         "INSERT INTO uploads (id, verdict, gateway, org, dataset, place, name, size, sha256, sealed_size, time, account,
-             fingerprint, supersedes, reasons, report, scan, quarantined, restricted)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             fingerprint, supersedes, reasons, report, scan, quarantined, restricted, md5)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     statement.execute(params![
         receipt.upload.to_string(),
@@ -100,6 +136,7 @@ fn insert(tx: &Tx<'_>, receipt: &Receipt, place: &str, sealed_size: u64, restric
         receipt.scan.as_ref().map(Json),
         receipt.quarantined,
         (restricted.count > 0).then(|| restricted.text()),
+        md5,
     ])?;
     Ok(())
 }
@@ -116,6 +153,8 @@ fn event_of(kind: Kind, receipt: &Receipt, place: &str, actor: Actor) -> Event {
         .with("rows", receipt.report.rows)
         .with("restricted", receipt.report.restricted)
         .with("flags", receipt.report.flag_names())
+        .with("scan", receipt.scan.as_ref().map(|scan| scan.found.clone().unwrap_or_else(|| "clean".into())))
+        .with("signatures", receipt.scan.as_ref().map(|scan| scan.signatures.clone()))
 }
 
 pub(super) fn touch(tx: &Tx<'_>, upload: UploadId, modified: Timestamp) -> Result<()> {
@@ -182,64 +221,27 @@ pub(super) fn receipts(
     all(&mut statement, params![org.as_str(), after, Micros(since), rows_at_most(limit)], rows::receipt)
 }
 
-pub(super) fn stored_bytes(connection: &Connection, org: &OrgId) -> Result<u64> {
-    let mut statement = connection.prepare_cached("SELECT bytes FROM stored WHERE org = ?")?;
-    let bytes = statement.query_row([org.as_str()], |row| row.get::<_, Count>("bytes")).optional()?;
-    Ok(bytes.map_or(0, |bytes| bytes.0))
-}
-
-pub(super) fn expected_objects(connection: &Connection) -> Result<BTreeSet<UploadId>> {
-    let mut statement = connection.prepare_cached("SELECT upload FROM objects WHERE removed IS NULL")?;
-    Ok(all(&mut statement, [], |row| rows::parsed(row, "upload"))?.into_iter().collect())
-}
-
-pub(super) fn loaded_before(connection: &Connection, org: &OrgId, before: Timestamp) -> Result<Vec<UploadId>> {
-    // From the objects that are there, which the quota bounds, rather than from all that was ever loaded.
-    let mut statement = connection.prepare_cached(
-        "SELECT o.upload FROM objects o JOIN deliveries d ON d.upload = o.upload
-         WHERE o.org = ? AND o.removed IS NULL AND d.state = 'loaded' AND d.loaded < ? ORDER BY d.loaded",
-    )?;
-    all(&mut statement, params![org.as_str(), Micros(before)], |row| rows::parsed(row, "upload"))
-}
-
-pub(super) fn object_removed(tx: &Tx<'_>, upload: UploadId, why: &str, now: Timestamp) -> Result<()> {
-    let mut statement = tx.connection.prepare_cached(
-        "SELECT o.org, d.dataset, d.id AS delivery, o.sealed_size, o.removed
-         FROM objects o JOIN deliveries d ON d.upload = o.upload WHERE o.upload = ?",
-    )?;
-    let found = statement.query_row([upload.to_string()], |row| {
-        let event = Event::new(now, Kind::ObjectRemoved, Actor::gateway())
-            .org(&rows::parsed(row, "org")?)
-            .dataset(&rows::parsed(row, "dataset")?)
-            .delivery(rows::parsed(row, "delivery")?)
-            .upload(upload)
-            .with("sealed_size", row.get::<_, Count>("sealed_size")?.0)
-            .with("reason", why);
-        Ok((event, rows::moment_if_any(row, "removed")?))
-    });
-    let Some((event, removed)) = found.optional()? else {
-        return Err(LedgerError::Storage(format!("no object of the upload {upload} is recorded")));
-    };
-    if removed.is_some() {
-        // Said before, and interrupted before the file was gone: once is enough.
-        return Ok(());
-    }
-    tx.connection
-        .prepare_cached("UPDATE objects SET removed = ? WHERE upload = ?")?
-        .execute(params![Micros(now), upload.to_string()])?;
-    tx.record(&event)
+pub(super) fn restricted(connection: &Connection, upload: UploadId) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT restricted FROM uploads WHERE id = ?")?;
+    let found = statement.query_row([upload.to_string()], |row| row.get::<_, Option<String>>("restricted"));
+    Ok(found.optional()?.flatten())
 }
 
 /// For operators: in the order of recording, the newest `limit`.
 pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<UploadRow>> {
-    let (conditions, values) = Where::new()
+    let conditions = Where::new()
         .text("u.org = ?", filter.org.as_ref())
         .text("u.dataset = ?", filter.dataset.as_ref())
         .text("u.account = ?", filter.account.as_ref())
         .text("u.id = ?", filter.upload)
         .text("u.id = (SELECT upload FROM deliveries WHERE id = ?)", filter.delivery)
-        .moment("u.time >= ?", filter.since)
-        .limit(filter.limit.unwrap_or(usize::MAX));
+        .text("u.verdict = ?", filter.verdict.map(Verdict::as_str))
+        .moment("u.time >= ?", filter.since);
+    let conditions = match filter.quarantined {
+        true => conditions.fixed("u.quarantined = 1 AND o.removed IS NULL"),
+        false => conditions,
+    };
+    let (conditions, values) = conditions.limit(filter.limit.unwrap_or(usize::MAX));
     let sql = format!(
         "SELECT {RECEIPT}, u.place, u.sealed_size, o.removed FROM uploads u LEFT JOIN objects o ON o.upload = u.id
          {conditions} ORDER BY u.number DESC LIMIT ?"

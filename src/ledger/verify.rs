@@ -53,12 +53,25 @@ const CHECKS: &[(&str, &str)] = &[
          WHERE u.verdict = 'accepted' AND (d.id IS NULL OR o.upload IS NULL)",
     ),
     (
-        "every delivery and object is of an accepted upload",
+        "every delivery is of an accepted upload, every object of one that is kept",
         "SELECT 'delivery ' || d.id FROM deliveries d LEFT JOIN uploads u ON u.id = d.upload
          WHERE u.verdict IS NOT 'accepted' OR u.org <> d.org OR u.dataset <> d.dataset
          UNION ALL
          SELECT 'object ' || o.upload FROM objects o LEFT JOIN uploads u ON u.id = o.upload
-         WHERE u.verdict IS NOT 'accepted' OR u.org <> o.org OR u.sealed_size <> o.sealed_size",
+         WHERE (u.verdict IS NOT 'accepted' AND u.quarantined IS NOT 1) OR u.org <> o.org
+            OR u.sealed_size <> o.sealed_size",
+    ),
+    (
+        "every quarantined upload was rejected and has one object",
+        "SELECT 'upload ' || u.id FROM uploads u LEFT JOIN objects o ON o.upload = u.id
+         WHERE u.quarantined = 1 AND (u.verdict <> 'rejected' OR o.upload IS NULL)",
+    ),
+    (
+        "every companion is in the log, and vouched for an accepted upload of its name",
+        "SELECT 'companion ' || c.upload FROM companions c LEFT JOIN uploads u ON u.id = c.used
+         WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.upload = c.upload AND e.kind = 'companion.received')
+            OR (c.used IS NOT NULL AND (u.verdict IS NOT 'accepted'
+                OR (u.org, u.dataset, u.place, u.name) <> (c.org, c.dataset, c.place, c.name)))",
     ),
     (
         "every delivery's state fits its lease",
@@ -136,7 +149,7 @@ pub(super) fn verify(connection: &Connection) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Desk, POLICY, actor, at, ended};
+    use super::super::testing::{Desk, POLICY, actor, at, ended, rejected};
     use super::super::{Filter, file};
     use super::*;
     use crate::types::Actor;
@@ -149,6 +162,7 @@ mod tests {
         }
         desk.accept("0.csv", at(9)).await;
         desk.ledger.reject(ended("harbour", "bad.csv", at(10))).await.unwrap();
+        desk.ledger.reject(rejected("harbour", "kept.csv", at(10), true)).await.unwrap();
         let got = desk.claim("loader", 2, at(11)).await;
         desk.ledger
             .acknowledge(got[0].delivery, got[0].lease.unwrap(), actor("loader"), POLICY, at(12))
@@ -197,7 +211,7 @@ mod tests {
             ("DELETE FROM deliveries WHERE number = 3", "every accepted upload has one delivery and one object"),
             (
                 "UPDATE uploads SET verdict = 'rejected' WHERE number = 1",
-                "every delivery and object is of an accepted upload",
+                "every delivery is of an accepted upload, every object of one that is kept",
             ),
             ("UPDATE deliveries SET state = 'loaded' WHERE number = 3", "every delivery's state fits its lease"),
             (
@@ -206,6 +220,14 @@ mod tests {
             ),
             ("UPDATE stored SET bytes = bytes + 1", "what an organisation stores is the sum of its objects"),
             ("UPDATE deliveries SET attempt = 7 WHERE number = 2", "every attempt is in the log"),
+            (
+                "DELETE FROM objects WHERE upload = (SELECT id FROM uploads WHERE quarantined = 1)",
+                "every quarantined upload was rejected and has one object",
+            ),
+            (
+                "INSERT INTO companions SELECT org, dataset, place, 'x', 'md5', 'u', 'null', 0, id FROM uploads LIMIT 1",
+                "every companion is in the log, and vouched for an accepted upload of its name",
+            ),
             ("UPDATE objects SET removed = NULL", "every removal of an object is in the log once"),
             (
                 "UPDATE names SET upload = (SELECT id FROM uploads LIMIT 1)",

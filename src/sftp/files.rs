@@ -171,7 +171,7 @@ async fn end(upload: Upload, failed: Option<Refusal>) -> Result<Answer, Refusal>
 pub(super) fn done(closed: Closed) -> Answer {
     match closed {
         Closed::Accepted(receipt) => Answer::Accepted(Box::new(receipt)),
-        Closed::Draft { .. } => Answer::Done,
+        Closed::Draft { .. } | Closed::Companion => Answer::Done,
     }
 }
 

@@ -173,7 +173,8 @@ impl Vault {
         self.0.vault.join(format!("{:02x}", upload.as_bytes()[15]))
     }
 
-    fn object_path(&self, upload: UploadId) -> PathBuf {
+    /// Where an object lies, or would; for an operator who is to open it elsewhere.
+    pub fn object_path(&self, upload: UploadId) -> PathBuf {
         self.shard_path(upload).join(format!("{upload}{SUFFIX}"))
     }
 }

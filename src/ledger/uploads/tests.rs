@@ -1,7 +1,8 @@
 //! Tests of `uploads`.
 
 use super::*;
-use crate::ledger::testing::{Desk, actor, at, ended, org};
+use crate::ledger::testing::{Desk, actor, at, ended, org, rejected};
+use crate::ledger::{Companion, Vouched, companions, earlier, objects};
 
 #[tokio::test]
 async fn acceptance_records_upload_event_object_and_delivery() {
@@ -152,7 +153,17 @@ async fn pages_of_ten_thousand_rows_come_from_an_index() {
 
     let plans = desk.ledger.0.readers.read(|connection| {
         let mut plans = Vec::new();
-        for sql in [LIST, &format!("SELECT {RECEIPT} FROM uploads u WHERE {RECEIPTS}")] {
+        for sql in [
+            LIST,
+            &format!("SELECT {RECEIPT} FROM uploads u WHERE {RECEIPTS}"),
+            earlier::LAST_ROWS,
+            earlier::SAME_BYTES,
+            earlier::UNDER_NAME,
+            objects::QUARANTINED,
+            companions::OF,
+            companions::EXPIRE,
+            companions::WAITING_COUNT,
+        ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
             let plan =
@@ -225,4 +236,179 @@ async fn operators_see_the_newest_in_the_order_of_recording_as_they_filter() {
     let harbour = Filter { org: Some(org("harbour")), since: Some(at(3)), ..Filter::default() };
     assert_eq!(names(harbour).await, ["3.csv", "4.csv"]);
     assert_eq!(names(Filter { account: Some("mill-lane-nightly".into()), ..Filter::default() }).await, ["m.csv"]);
+}
+
+#[tokio::test]
+async fn a_quarantined_upload_is_kept_and_counted_but_neither_listed_nor_queued() {
+    let desk = Desk::new();
+    let report = desk.ledger.reject(rejected("harbour", "bad.csv", at(1), true)).await.unwrap();
+    let harbour = org("harbour");
+    assert_eq!(desk.ledger.stored_bytes(&harbour).await.unwrap(), 200);
+    assert!(desk.ledger.expected_objects().await.unwrap().contains(&report.upload));
+    assert_eq!(desk.ledger.list(&harbour, &Place::Inbox, at(0), None, 10).await.unwrap(), []);
+    assert_eq!(desk.ledger.queue(&Take::default(), None, 10).await.unwrap(), []);
+    assert_eq!(desk.ledger.deliveries(&Filter::default()).await.unwrap(), []);
+    desk.assert_whole().await;
+
+    assert_eq!(desk.ledger.loaded_before(&harbour, at(9)).await.unwrap(), []);
+    assert_eq!(desk.ledger.quarantined_before(&harbour, at(1)).await.unwrap(), []);
+    assert_eq!(desk.ledger.quarantined_before(&org("mill-lane"), at(9)).await.unwrap(), []);
+    assert_eq!(desk.ledger.quarantined_before(&harbour, at(2)).await.unwrap(), [report.upload]);
+    desk.ledger.object_removed(report.upload, "retention", at(20)).await.unwrap();
+    assert_eq!(desk.ledger.quarantined_before(&harbour, at(2)).await.unwrap(), []);
+    assert_eq!(desk.ledger.stored_bytes(&harbour).await.unwrap(), 0);
+    assert_eq!(desk.ledger.receipt(&harbour, report.upload, at(0)).await.unwrap(), Some(report), "the report stays");
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn only_what_is_in_quarantine_can_be_discarded_and_once() {
+    let desk = Desk::new();
+    let (accepted, _) = desk.accept("good.csv", at(1)).await;
+    let plain = desk.ledger.reject(rejected("harbour", "bad.csv", at(2), false)).await.unwrap().upload;
+    let kept = desk.ledger.reject(rejected("harbour", "kept.csv", at(3), true)).await.unwrap().upload;
+    let discard = async |upload| desk.ledger.discard(upload, Actor::operator("eve"), "seen", at(9)).await.unwrap();
+    for other in [accepted.upload, plain, UploadId::new(at(4))] {
+        assert!(!discard(other).await);
+    }
+    assert!(discard(kept).await && !discard(kept).await);
+    let rows = desk.ledger.uploads(&Filter { verdict: Some(Verdict::Rejected), ..Filter::default() }).await.unwrap();
+    assert_eq!((rows.len(), rows[1].removed), (2, Some(at(9))));
+    let kept = Filter { quarantined: true, ..Filter::default() };
+    assert_eq!(desk.ledger.uploads(&kept).await.unwrap(), []);
+    let events = desk.ledger.events(&Filter { kind: Some(Kind::ObjectRemoved), ..Filter::default() }).await.unwrap();
+    let told = &events[0].event;
+    assert_eq!(
+        (told.actor.account.as_str(), &told.detail["reason"]),
+        (Actor::operator("eve").account.as_str(), &"seen".into())
+    );
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn events_tell_counts_and_names_of_rules() {
+    let desk = Desk::new();
+    let mut bad = rejected("harbour", "bad.csv", at(1), false);
+    bad.receipt.report.rows = Some(7);
+    bad.receipt.report.add(crate::check::ErrorType::HashCount, "companion", "x".into());
+    bad.receipt.report.add(crate::check::ErrorType::HashCount, "companion", "y".into());
+    bad.receipt.report.remark(crate::check::ErrorType::HashCount, "repeated", "z".into());
+    desk.ledger.reject(bad).await.unwrap();
+    let told = desk.ledger.events(&Filter::default()).await.unwrap()[0].event.detail.clone();
+    assert_eq!((&told["rows"], &told["errors"]), (&7.into(), &2.into()));
+    assert_eq!(
+        (&told["rules"], &told["flags"]),
+        (&serde_json::json!({"companion": 2}), &serde_json::json!(["repeated"]))
+    );
+}
+
+#[tokio::test]
+async fn later_uploads_are_compared_with_the_last_accepted_one_of_the_same_organisation_and_dataset() {
+    let desk = Desk::new();
+    let (harbour, ims): (_, DatasetName) = (org("harbour"), "ims-interventions".parse().unwrap());
+    let last = async |org: &OrgId, dataset: &DatasetName| desk.ledger.last_rows(org, dataset).await.unwrap();
+    assert_eq!(last(&harbour, &ims).await, None);
+    for (second, rows) in [(1, Some(10)), (2, Some(20))] {
+        let mut end = ended("harbour", &format!("{second}.csv"), at(second));
+        end.receipt.report.rows = rows;
+        end.receipt.sha256 = Sha256([second as u8; 32]);
+        desk.ledger.accept(end).await.unwrap();
+    }
+    let mut bad = rejected("harbour", "bad.csv", at(3), false);
+    bad.receipt.report.rows = Some(99);
+    bad.receipt.sha256 = Sha256([9; 32]);
+    desk.ledger.reject(bad).await.unwrap();
+    assert_eq!(last(&harbour, &ims).await, Some(20));
+    assert_eq!(last(&org("mill-lane"), &ims).await, None);
+    assert_eq!(last(&harbour, &"other".parse().unwrap()).await, None);
+
+    let same = async |org: &OrgId, byte| desk.ledger.same_bytes(org, &ims, Sha256([byte; 32])).await.unwrap();
+    let earlier = same(&harbour, 1).await.unwrap();
+    assert_eq!((earlier.name.as_str(), earlier.time, earlier.rows), ("1.csv", at(1), Some(10)));
+    assert_eq!(same(&harbour, 9).await, None, "a rejection is no earlier upload");
+    assert_eq!(same(&org("mill-lane"), 1).await, None);
+
+    let mut opaque = ended("harbour", "3.bin", at(4));
+    opaque.receipt.report.rows = None;
+    desk.ledger.accept(opaque).await.unwrap();
+    assert_eq!(last(&harbour, &ims).await, None, "its rows are not known");
+}
+
+#[tokio::test]
+async fn restricted_rows_are_told_as_they_were_recorded() {
+    let desk = Desk::new();
+    let mut end = ended("harbour", "a.csv", at(1));
+    for row in [4, 5, 9] {
+        assert!(end.restricted.add(row));
+    }
+    let (receipt, _) = desk.ledger.accept(end).await.unwrap();
+    assert_eq!(desk.ledger.restricted(receipt.upload).await.unwrap().as_deref(), Some("4-5\n9\n"));
+    let (none, _) = desk.accept("b.csv", at(2)).await;
+    assert_eq!(desk.ledger.restricted(none.upload).await.unwrap(), None);
+    assert_eq!(desk.ledger.restricted(UploadId::new(at(3))).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn companions_wait_vouch_once_and_are_forgotten_with_an_event() {
+    let desk = Desk::new();
+    let (dataset, place): (DatasetName, _) = ("ims-interventions".parse().unwrap(), Place::Inbox);
+    let about = Vouched { org: org("harbour"), dataset, place, name: "a.csv".parse().unwrap() };
+    let record = async |about: &Vouched, kind: &str, second: i64| {
+        let (upload, received) = (UploadId::new(at(second)), at(second));
+        let content = serde_json::json!(second);
+        let companion = Companion { upload, kind: kind.into(), content, received, used: None };
+        let event = Event::new(received, Kind::CompanionReceived, actor("x")).upload(upload);
+        assert!(desk.ledger.companion(about.clone(), companion, event).await.unwrap());
+        upload
+    };
+    record(&about, "sha256", 1).await;
+    let newest = record(&about, "sha256", 2).await;
+    let totals = record(&about, "totals", 3).await;
+    let (earlier, known) = desk.ledger.companions(&about).await.unwrap();
+    assert_eq!((earlier, known.len(), known[0].upload, known[1].upload), (None, 2, newest, totals));
+    let elsewhere = Vouched { place: Place::Dataset(about.dataset.clone()), ..about.clone() };
+    assert_eq!(desk.ledger.companions(&elsewhere).await.unwrap().1, []);
+
+    let mut end = ended("harbour", "a.csv", at(4));
+    end.vouched = vec![newest];
+    let (receipt, _) = desk.ledger.accept(end).await.unwrap();
+    let (earlier, known) = desk.ledger.companions(&about).await.unwrap();
+    assert_eq!(earlier.unwrap().upload, receipt.upload);
+    assert_eq!((known[0].used, known[1].used), (Some(receipt.upload), None));
+    desk.assert_whole().await;
+
+    assert_eq!(desk.ledger.expire_companions(&about.org, at(3), at(9)).await.unwrap(), 0);
+    assert_eq!(desk.ledger.expire_companions(&org("mill-lane"), at(9), at(9)).await.unwrap(), 0);
+    assert_eq!(desk.ledger.expire_companions(&about.org, at(9), at(9)).await.unwrap(), 1);
+    assert_eq!(desk.ledger.companions(&about).await.unwrap().1.len(), 1, "the used one stays");
+    assert_eq!(desk.kinds().await.last(), Some(&"companion.removed"));
+    assert_eq!(desk.ledger.unfinished().await.unwrap(), []);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn companions_whose_files_never_come_are_bounded() {
+    let desk = Desk::new();
+    let (dataset, place): (DatasetName, _) = ("ims".parse().unwrap(), Place::Inbox);
+    let about = Vouched { org: org("harbour"), dataset, place, name: "a.csv".parse().unwrap() };
+    let companion = |second: i64| Companion {
+        upload: UploadId::new(at(second)),
+        kind: "md5".into(),
+        content: serde_json::Value::Null,
+        received: at(second),
+        used: None,
+    };
+    let told = |of: &Companion| Event::new(at(1), Kind::CompanionReceived, actor("x")).upload(of.upload);
+    let fill = move |tx: &Tx<'_>| {
+        for second in 0..1000 {
+            let (name, companion) = (format!("{second}.csv"), companion(second));
+            let about = Vouched { name: name.parse().unwrap(), ..about.clone() };
+            assert!(companions::record(tx, &about, &companion, told(&companion))?);
+        }
+        let one_more = companion(1000);
+        companions::record(tx, &about, &one_more, told(&one_more))
+    };
+    assert!(!desk.ledger.write(fill).await.unwrap());
+    assert_eq!(desk.kinds().await.len(), 1000);
+    desk.assert_whole().await;
 }
