@@ -13,7 +13,9 @@ use nightsafe::check::{Outcome, Report, Rules};
 use nightsafe::types::FileName;
 use serde::Deserialize;
 
-use crate::harness::{Dice, Gateway, NIGHTSAFE, PATIENCE, Setup, code, files_under, flag, fresh_dir, kind, run, string};
+use crate::harness::{
+    Dice, Gateway, NIGHTSAFE, PATIENCE, Setup, code, files_under, flag, fresh_dir, kind, run, string,
+};
 
 /// One entry of cases.json.
 #[derive(Debug, Deserialize)]
@@ -97,9 +99,13 @@ fn objections(case: &Case, report: &Report) -> Vec<String> {
     let mut objections = match (case.verdict.as_str(), case.suggested.as_deref()) {
         ("valid", _) if !report.acceptable() => vec![format!("is valid, but: {}", errors())],
         ("policy", Some("reject")) if report.acceptable() => vec!["must be rejected".to_owned()],
-        ("policy", Some("accept" | "accept-and-flag")) if !report.acceptable() => vec![format!("must be accepted, but: {}", errors())],
+        ("policy", Some("accept" | "accept-and-flag")) if !report.acceptable() => {
+            vec![format!("must be accepted, but: {}", errors())]
+        }
         ("policy", Some("accept-and-flag")) if report.flags.is_empty() => vec!["must be flagged".to_owned()],
-        ("policy", Some("accept")) if !report.flags.is_empty() => vec![format!("is flagged: {:?}", report.flag_names())],
+        ("policy", Some("accept")) if !report.flags.is_empty() => {
+            vec![format!("is flagged: {:?}", report.flag_names())]
+        }
         ("valid" | "policy", _) => vec![],
         ("invalid", _) => faults::objections(case, report),
         other => panic!("{}: an unknown verdict {other:?}", case.id),
@@ -198,9 +204,9 @@ fn prechecked(cases: &[Case]) -> BTreeMap<String, (String, Report)> {
         let mut command = Command::new(NIGHTSAFE);
         command.args(["precheck", "--json", "--dataset"]).arg(dataset_file(&dataset));
         command.args(cases.iter().map(|case| case.path()));
-        let done = run(command, b"", 3 * PATIENCE).exits(i32::from(cases.iter().any(|case| {
-            case.verdict == "invalid" || case.suggested.as_deref() == Some("reject")
-        })));
+        let done = run(command, b"", 3 * PATIENCE).exits(i32::from(
+            cases.iter().any(|case| case.verdict == "invalid" || case.suggested.as_deref() == Some("reject")),
+        ));
         let lines = done.json_lines();
         assert_eq!(lines.len(), cases.len(), "not a line for each file: {done:#?}");
         for (line, case) in lines.iter().zip(cases) {
@@ -245,7 +251,11 @@ pub fn gateway_with_the_datasets() -> Gateway {
             names.push(format!("{name:?}"));
         }
     }
-    gateway.edit("config/orgs/harbour.toml", "\"interventions\", ", &format!("\"interventions\", {}, ", names.join(", ")));
+    gateway.edit(
+        "config/orgs/harbour.toml",
+        "\"interventions\", ",
+        &format!("\"interventions\", {}, ", names.join(", ")),
+    );
     gateway.launch();
     gateway
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::corpora::{dataset_file, gateway_with_the_datasets};
-use crate::harness::{Dice, Done, NIGHTSAFE, PATIENCE, digest, files_under, find_bytes, flag, fresh_dir, kind, run, string};
+use crate::harness::{
+    Dice, Done, NIGHTSAFE, PATIENCE, digest, files_under, find_bytes, flag, fresh_dir, kind, run, string,
+};
 
 fn corpus(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpora").join(file)
@@ -118,26 +120,40 @@ fn a_schema_alone_judges_with_all_else_at_its_defaults() {
 }
 
 #[test]
-fn a_companion_beside_the_file_is_compared() {
+fn companions_beside_the_file_are_compared() {
     let dir = fresh_dir("companion");
     let dataset = dir.path().join("visits.toml");
-    std::fs::write(&dataset, "title = \"Visits\"\n[companion]\nkinds = [\"sha256\"]\n").unwrap();
+    let demand = |required: bool| {
+        let text = format!(
+            "title = \"Visits\"\n[companion]\nkinds = [\"sha256\", \"md5\", \"totals\"]\nrequired = {required}\n"
+        );
+        std::fs::write(&dataset, text).unwrap();
+    };
+    demand(false);
     let file = dir.path().join("visits.csv");
     std::fs::write(&file, "id\n1\n").unwrap();
     let judged = || {
         let options = ["--json", "--dataset", dataset.to_str().unwrap()];
         precheck(&options, &[&file], b"").json_lines().remove(0)
     };
-    let names = |line: &serde_json::Value| line["not_judged"].as_array().unwrap().contains(&"companion".into());
+    let left = |line: &serde_json::Value| line["not_judged"].as_array().unwrap().contains(&"companion".into());
+    let rule = |line: &serde_json::Value| line["report"]["groups"][0]["rule"].as_str().map(str::to_owned);
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+
     let without = judged();
-    assert!(without["verdict"] == "accepted" && names(&without), "{without:#}");
-    let put = |digest: &str| std::fs::write(dir.path().join("visits.csv.sha256"), format!("{digest}  visits.csv\n")).unwrap();
-    put(&digest(b"id\n1\n"));
+    assert!(without["verdict"] == "accepted" && left(&without), "{without:#}");
+    demand(true);
+    assert_eq!(rule(&judged()).as_deref(), Some("companion"), "one is demanded");
+    put("visits.csv.sha256", &format!("{}  visits.csv\n", digest(b"id\n1\n")));
+    put("visits.csv.totals", "rows = 1\n");
     let agrees = judged();
-    assert!(agrees["verdict"] == "accepted" && !names(&agrees), "{agrees:#}");
-    put(&digest(b"id\n2\n"));
+    assert!(agrees["verdict"] == "accepted" && !left(&agrees), "{agrees:#}");
+    put("visits.csv.totals", "rows = 2\n");
+    assert_eq!(rule(&judged()).as_deref(), Some("control-total"));
+    put("visits.csv.totals", "rows = 1\n");
+    put("visits.csv.md5", "00000000000000000000000000000000  visits.csv\n");
     let differs = judged();
-    assert_eq!((&differs["verdict"], &differs["report"]["groups"][0]["rule"]), (&"rejected".into(), &"companion".into()));
+    assert_eq!((&differs["verdict"], rule(&differs).as_deref()), (&"rejected".into(), Some("companion")));
 }
 
 /// Files in which every kind of fault has the text in its cells. No label of a true header is among them: labels are no
@@ -148,8 +164,24 @@ fn files_full_of(text: &str) -> Vec<(String, Vec<u8>)> {
     let labels: Vec<&str> = schema["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
     let header = labels.join(",") + "\r\n";
     let good = [
-        "LIV9814", "IMS000000001", "AB", "01/02/1980", "M", "L1 1AA", "A", "GBR", "03/04/2024", "Outreach contact", "GP",
-        "GP", "Housing problem", "Other", "50", "0", "Y", "note",
+        "LIV9814",
+        "IMS000000001",
+        "AB",
+        "01/02/1980",
+        "M",
+        "L1 1AA",
+        "A",
+        "GBR",
+        "03/04/2024",
+        "Outreach contact",
+        "GP",
+        "GP",
+        "Housing problem",
+        "Other",
+        "50",
+        "0",
+        "Y",
+        "note",
     ];
     let with = |column: usize, cell: &str| {
         let mut cells = good.map(str::to_owned).to_vec();
@@ -191,7 +223,8 @@ fn files_full_of(text: &str) -> Vec<(String, Vec<u8>)> {
     files.push(("json", format!("[{{\"{text}\": \"{text}\"}}]").into_bytes()));
     files.push(("html", format!("<html><title>{text}</title>").into_bytes()));
     files.push(("pdf", format!("%PDF-1.7\n{text}").into_bytes()));
-    let mut files: Vec<(String, Vec<u8>)> = files.into_iter().map(|(name, bytes)| (format!("{name}.csv"), bytes)).collect();
+    let mut files: Vec<(String, Vec<u8>)> =
+        files.into_iter().map(|(name, bytes)| (format!("{name}.csv"), bytes)).collect();
     files.push(("no-gzip.csv.gz".into(), all.clone().into_bytes()));
     files.push(("no-zip.csv.zip".into(), [b"PK\x03\x04", all.as_bytes()].concat()));
     files

@@ -14,7 +14,8 @@ use jiff::civil::Date;
 use super::companion;
 use super::rules::Demands;
 use crate::audit::Verdict;
-use crate::check::{ErrorType, Group, Problem, Report};
+use crate::check::{ErrorType, Report};
+use crate::config::CompanionKind;
 use crate::types::{FileName, Sha256};
 
 /// Bytes read at a time.
@@ -79,6 +80,7 @@ pub fn judge(file: &Path, name: Option<&FileName>, demands: &Demands, today: Dat
     };
     let mut check = demands.rules.begin(&judged_as, today, None);
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut md5 = demands.companion.kinds.contains(&CompanionKind::Md5).then(md5::Context::new);
     let mut buffer = vec![0; PIECE];
     let mut progress = Progress::new(length);
     let mut read = 0;
@@ -91,6 +93,9 @@ pub fn judge(file: &Path, name: Option<&FileName>, demands: &Demands, today: Dat
             break true;
         }
         digest.update(&buffer[..count]);
+        if let Some(md5) = &mut md5 {
+            md5.consume(&buffer[..count]);
+        }
         read += count as u64;
         if check.push(&buffer[..count]).is_err() {
             break false;
@@ -98,16 +103,21 @@ pub fn judge(file: &Path, name: Option<&FileName>, demands: &Demands, today: Dat
         progress.at(read, began);
     };
     progress.clear();
-    let outcome = check.finish();
+    let mut outcome = check.finish();
+    let sha256 = whole.then(|| sha256(digest));
+    let mut not_judged = demands.not_judged.clone();
+    // In a part of a file every companion would be wrong.
+    if let Some(sha256) = sha256.as_ref().filter(|_| outcome.report.complete && !demands.companion.kinds.is_empty()) {
+        let beside = (!is_stdin(file)).then_some(file);
+        let md5 = md5.map(|md5| format!("{:x}", md5.finalize()));
+        let digests = (sha256, md5.as_deref());
+        if !companion::judge(beside, &judged_as, digests, &demands.companion, &mut outcome) {
+            not_judged.push("companion");
+        }
+    }
     let mut report = outcome.report;
     if let Some(words) = misnamed {
         put_first(&mut report, "name", words);
-    }
-    let sha256 = whole.then(|| sha256(digest));
-    let mut not_judged = demands.not_judged.clone();
-    if let Some(sha256) = &sha256 {
-        let beside = (!is_stdin(file)).then_some(file);
-        companion::judge(beside, sha256, &demands.companion, &mut report, &mut not_judged);
     }
     Ok(Judged {
         file: file.to_owned(),
@@ -135,17 +145,9 @@ fn sha256(digest: ring::digest::Context) -> Sha256 {
 
 /// An error of the file as a whole, before those of its content.
 fn put_first(report: &mut Report, rule: &str, message: String) {
-    let (problem, group) = whole_file(ErrorType::SourceError, rule, message);
-    report.errors += 1;
-    report.first.insert(0, problem);
-    report.groups.insert(0, group);
-}
-
-/// An error that no row causes.
-pub(super) fn whole_file(kind: ErrorType, rule: &str, message: String) -> (Problem, Group) {
-    let rule = rule.to_owned();
-    let problem = Problem { kind, rule: rule.clone(), row: None, field: None, column: None, message: message.clone() };
-    (problem, Group { kind, rule, field: None, column: None, count: 1, rows: Vec::new(), message })
+    report.add(ErrorType::SourceError, rule, message);
+    report.first.rotate_right(1);
+    report.groups.rotate_right(1);
 }
 
 /// A bar on standard error, once the work takes long; none where that is no terminal.

@@ -62,7 +62,8 @@ pub fn brief(problem: &Problem) -> String {
 
 /// Whether a report calls the fault so.
 pub fn is_of(fault: &str, problem: &Problem) -> bool {
-    let (_, names) = NAMES.iter().find(|(name, _)| *name == fault).unwrap_or_else(|| panic!("{fault} has no name here"));
+    let (_, names) =
+        NAMES.iter().find(|(name, _)| *name == fault).unwrap_or_else(|| panic!("{fault} has no name here"));
     names.iter().any(|(kind, rule)| *kind == problem.kind && (rule.is_empty() || *rule == problem.rule))
 }
 
