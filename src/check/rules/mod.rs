@@ -2,12 +2,18 @@
 //!
 //! Compiled by `config` against the schema; no input or output. Called by `table`.
 
+mod spec;
+
 use std::collections::BTreeMap;
+
+use regex::Regex;
 
 use super::Fault;
 use super::Severity;
 use super::report::{Collector, Restricted};
 use super::row::Row;
+use super::schema::Schema;
+pub use spec::{ChangeSpec, ForbiddenSet, ForbiddenSpec, Kind, Place, RowsSpec, RuleFault, Spec, Specs};
 
 /// The rules of one dataset, compiled. The rules helper owns the insides.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +43,16 @@ pub struct RulesOutcome {
 pub struct RowChecks {}
 
 impl RuleSet {
+    /// Compiles what the TOML says against the schema and the name pattern. Without a schema only `rows` and `forbidden`
+    /// may say something.
+    ///
+    /// # Errors
+    /// Everything that cannot be obeyed, each with its place.
+    pub fn compile(specs: &Specs, schema: Option<&Schema>, name: Option<&Regex>) -> Result<Self, Vec<RuleFault>> {
+        let _ = (specs, schema, name);
+        unimplemented!()
+    }
+
     /// Labels of the file that must not be there, in the order of the file, also when undeclared: (column from 1, what
     /// it is: "a name", "contact details", ...). Case, spaces and punctuation do not matter.
     pub fn forbidden(&self, labels: &[&str]) -> Vec<(usize, String)> {
