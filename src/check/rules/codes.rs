@@ -65,8 +65,18 @@ mod tests {
         }
         // A digit changed, two swapped, check digit 10, ten alike, spaces, too short, too long, digits of other scripts.
         let bad = [
-            "9434765918", "9434765991", "1234567890", "0000000000", "1111111111", "943 476 5919", "943476591",
-            "94347659190", "٩٤٣٤٧٦٥٩١٩", "", "943476591X", " 9434765919",
+            "9434765918",
+            "9434765991",
+            "1234567890",
+            "0000000000",
+            "1111111111",
+            "943 476 5919",
+            "943476591",
+            "94347659190",
+            "٩٤٣٤٧٦٥٩١٩",
+            "",
+            "943476591X",
+            " 9434765919",
         ];
         for bad in bad {
             assert!(!nhs_number(bad), "{bad}");
@@ -91,8 +101,26 @@ mod tests {
             assert!(uk_postcode(good), "{good}");
         }
         let bad = [
-            "M11AE", "M1  1AE", " M1 1AE", "M1 1AE ", "m1 1ae", "M1 1A", "M1 AAE", "QM1 1AE", "AI1 1AA", "M1 1AC",
-            "CH411 1JS", "CHA1 1JS", "GIR 0AB", "ZZ98 3VZ", "", " ", "M1\u{a0}1AE", "Ä1 1AE", "1M 1AE", "A1I 1AA",
+            "M11AE",
+            "M1  1AE",
+            " M1 1AE",
+            "M1 1AE ",
+            "m1 1ae",
+            "M1 1A",
+            "M1 AAE",
+            "QM1 1AE",
+            "AI1 1AA",
+            "M1 1AC",
+            "CH411 1JS",
+            "CHA1 1JS",
+            "GIR 0AB",
+            "ZZ98 3VZ",
+            "",
+            " ",
+            "M1\u{a0}1AE",
+            "Ä1 1AE",
+            "1M 1AE",
+            "A1I 1AA",
         ];
         for bad in bad {
             assert!(!uk_postcode(bad), "{bad}");

@@ -39,6 +39,12 @@ impl Decimal {
     }
 
     pub fn plus(self, other: Self) -> Option<Self> {
+        // Zero has no scale that another number should have to bear.
+        match (self.mantissa, other.mantissa) {
+            (0, _) => return Some(other),
+            (_, 0) => return Some(self),
+            _ => {}
+        }
         let scale = self.scale.max(other.scale);
         let mantissa = self.at(scale)?.checked_add(other.at(scale)?)?;
         Some(Self { mantissa, scale })

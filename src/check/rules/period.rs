@@ -4,10 +4,10 @@ use super::days::Days;
 
 /// A period of whole days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::check) struct Period(pub(super) Days);
+pub(super) struct Period(pub(super) Days);
 
 /// The forms, for people.
-pub(in crate::check) const FORMS: &str = "2026, 2026-Q2, 2026Q2, 2026-05, 202605, 2026-05-17 or 20260517";
+pub(super) const FORMS: &str = "2026, 2026-Q2, 2026Q2, 2026-05, 202605, 2026-05-17 or 20260517";
 
 impl Period {
     /// Reads one of [`FORMS`]; none when it is no period.
@@ -75,8 +75,27 @@ mod tests {
     #[test]
     fn what_is_no_period_is_none() {
         let wrong = [
-            "", "26", "2026-", "2026-13", "202600", "2026-5", "2026-Q5", "2026-Q0", "2026Q", "20260230", "2026-02-30",
-            "2026-02-00", "2026/05", "May 2026", "2026-05-1", "+026", "2026-+5", "202é", "2026--5", "２０２６", "2026-05-17x",
+            "",
+            "26",
+            "2026-",
+            "2026-13",
+            "202600",
+            "2026-5",
+            "2026-Q5",
+            "2026-Q0",
+            "2026Q",
+            "20260230",
+            "2026-02-30",
+            "2026-02-00",
+            "2026/05",
+            "May 2026",
+            "2026-05-1",
+            "+026",
+            "2026-+5",
+            "202é",
+            "2026--5",
+            "２０２６",
+            "2026-05-17x",
         ];
         for text in wrong {
             assert_eq!(days(text), None, "{text}");
