@@ -140,6 +140,10 @@ impl Reader<'_> {
                 let columns = self.some(self.fields(columns, &[Type::Text, Type::Integer], "text")?)?;
                 Test::Shape { shape: Shape::NhsNumber, columns }
             }
+            Kind::NhsNumberOrLocal { columns } => {
+                let columns = self.some(self.fields(columns, &[Type::Text], "text")?)?;
+                Test::Shape { shape: Shape::NhsNumberOrLocal, columns }
+            }
             Kind::UkPostcode { columns } => {
                 let columns = self.some(self.fields(columns, &[Type::Text], "text")?)?;
                 Test::Shape { shape: Shape::UkPostcode, columns }
