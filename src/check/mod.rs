@@ -91,49 +91,11 @@ pub struct Outcome {
 }
 
 impl Rules {
-    /// Whether a file of this name may be sent as this dataset.
-    ///
-    /// # Errors
-    /// What the name should look like.
-    pub fn name_fits(&self, name: &FileName) -> Result<(), Fault> {
-        let text = name.as_str();
-        let (fits, wanted) = match (&self.name, self.format) {
-            (Some(pattern), _) => (matches_whole(pattern, text), format!("the pattern {}", pattern.as_str())),
-            (None, Format::Csv) => (ends_in_csv(text), "NAME.csv".to_owned()),
-            (None, Format::Opaque) => return Ok(()),
-        };
-        if fits {
-            return Ok(());
-        }
-        let wanted = self.name_hint.clone().unwrap_or(wanted);
-        Err(Fault(format!("{text:?} is not a name that this dataset takes: name the file like {wanted}")))
-    }
-
-    /// The named parts of the pattern in this name: `agency`, `period`, ... Empty when it does not fit.
-    pub fn parts(&self, name: &FileName) -> BTreeMap<String, String> {
-        let _ = name;
-        BTreeMap::new()
-    }
-
     /// Begins the check of a file of this name. `today` (UTC) is for rules such as "not in the future"; `last_rows` are
     /// the data rows of the organisation's last accepted upload of this dataset, if they are known.
     pub fn begin(&self, name: &FileName, today: jiff::civil::Date, last_rows: Option<u64>) -> Check {
         let context = Context { parts: self.parts(name), today, last_rows };
         Check::begin(self, Compression::of_name(name.as_str(), &self.compression), &context)
-    }
-}
-
-fn ends_in_csv(name: &str) -> bool {
-    name.len() > 4 && name.get(name.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(".csv"))
-}
-
-/// Whether the pattern matches the name from its first character to its last.
-fn matches_whole(pattern: &Regex, name: &str) -> bool {
-    match pattern.find(name) {
-        None => false,
-        Some(found) if found.len() == name.len() => true,
-        // The leftmost match was a part: another branch of the pattern may still match the whole.
-        Some(_) => Regex::new(&format!(r"\A(?:{})\z", pattern.as_str())).is_ok_and(|whole| whole.is_match(name)),
     }
 }
 

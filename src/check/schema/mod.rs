@@ -127,6 +127,11 @@ impl Field {
         unimplemented!()
     }
 
+    /// The type as the schema says it: `string`, `date`, ...
+    pub fn type_name(&self) -> &'static str {
+        unimplemented!()
+    }
+
     /// The field in plain words for /help.txt: `date, dd/mm/yyyy, required, 01/01/1900 to 31/12/2015`.
     pub fn describe(&self) -> String {
         unimplemented!()
