@@ -133,7 +133,7 @@ impl RuleSet {
 
 fn column(field: &Field) -> Column<'_> {
     let kind = match field.type_name() {
-        "string" => Type::Text,
+        "string" | "any" => Type::Text,
         "integer" => Type::Integer,
         "number" => Type::Number,
         "date" | "datetime" | "year" | "yearmonth" => Type::Date,
