@@ -5,6 +5,8 @@
 //! message is made from the rule and the field alone, so none can hold a cell's content. Filled by the demands of this
 //! room; shown by `audit`, `sftp`, `cli`.
 
+mod sentences;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -96,27 +98,6 @@ pub struct Group {
     /// The first of them, at most [`ROWS_SHOWN`].
     pub rows: Vec<u64>,
     pub message: String,
-}
-
-impl Group {
-    /// `row 4, "Date of Birth": is not a date of the form %d/%m/%Y (3 times; first in rows 4, 9, 12)`.
-    pub fn sentence(&self) -> String {
-        let mut place = Vec::new();
-        place.extend(self.rows.first().map(|row| format!("row {row}")));
-        match (&self.field, self.column) {
-            (Some(field), _) => place.push(format!("{field:?}")),
-            (None, Some(column)) => place.push(format!("column {column}")),
-            (None, None) => {}
-        }
-        let place = place.join(", ");
-        let mut text = if place.is_empty() { self.message.clone() } else { format!("{place}: {}", self.message) };
-        if self.count > 1 {
-            let rows: Vec<String> = self.rows.iter().map(u64::to_string).collect();
-            let rows = if rows.len() > 1 { format!("; first in rows {}", rows.join(", ")) } else { String::new() };
-            text.push_str(&format!(" ({} times{rows})", self.count));
-        }
-        text
-    }
 }
 
 /// Rows that a group names.
@@ -240,6 +221,11 @@ impl Collector {
         self.report.complete = false;
     }
 
+    /// As [`Report::reasons`], of what was found so far.
+    pub fn reasons(&self, most: usize) -> Vec<String> {
+        self.report.reasons(most)
+    }
+
     pub fn finish(self) -> Report {
         self.report
     }
@@ -296,16 +282,6 @@ impl Report {
             }
         }
         names
-    }
-
-    /// Sentences for a person, one for each group, the most telling first, at most `most` (then one that says how many
-    /// more there are): `row 4, "Date of Birth": is not a date ... (3 rows: 4, 9, 12)`.
-    pub fn reasons(&self, most: usize) -> Vec<String> {
-        let mut reasons: Vec<String> = self.groups.iter().take(most).map(Group::sentence).collect();
-        if self.groups.len() > most {
-            reasons.push(format!("and {} more kinds of errors: the report has them all", self.groups.len() - most));
-        }
-        reasons
     }
 }
 

@@ -1,10 +1,28 @@
 //! The check of a table: text, records, header, cells, keys, rules, in one pass over pushed bytes.
 //!
-//! Holds one record at most (`Limits::row`), the header, and the keys. Called by `check`.
+//! Holds one record at most (`Limits::row`), the header, and the keys. What is found goes to the collector at once; no
+//! message is made of anything but rules, fields' names and, when the header makes sure that they are labels, labels.
+//! Called by `check`.
 
+mod body;
+mod habits;
+mod header;
+mod line_ends;
+mod pass;
+mod records;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::sync::Arc;
+
+use super::report::{At, ErrorType};
 use super::rules::{Context, RuleSet, RulesOutcome};
 use super::schema::Schema;
 use super::{Collector, Fault, Policy};
+use pass::Pass;
+use records::Records;
+use text::{Stop, Text};
 
 /// How the text is encoded; declared by the dataset, never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,12 +85,24 @@ pub struct TableRules {
 }
 
 /// One table under way.
-pub struct Table {}
+pub struct Table {
+    text: Text,
+    records: Records,
+    pass: Pass,
+    /// A final fault came: nothing more is looked at.
+    over: bool,
+}
 
 impl Table {
-    pub fn begin(rules: std::sync::Arc<TableRules>, context: &Context) -> Self {
-        let _ = (rules, context);
-        unimplemented!()
+    pub fn begin(rules: Arc<TableRules>, context: &Context) -> Self {
+        // One cell more than a header may have tells that it has too many.
+        let most_cells = rules.limits.columns.saturating_add(1);
+        Self {
+            text: Text::new(rules.encoding),
+            records: Records::new(rules.dialect, rules.limits.row, most_cells),
+            pass: Pass::new(rules, context),
+            over: false,
+        }
     }
 
     /// Takes the next bytes of the (unpacked) file, cut anywhere; what is found goes to `out`.
@@ -81,13 +111,39 @@ impl Table {
     /// A final fault, which is in `out` as an error too: the header is wrong, a forbidden column, a bound. The caller
     /// pushes no more then.
     pub fn push(&mut self, bytes: &[u8], out: &mut Collector) -> Result<(), Fault> {
-        let _ = (bytes, out);
-        unimplemented!()
+        let Self { text, records, pass, .. } = self;
+        let pushed = text.push(bytes, &mut |text| records.push(text, &mut |record| pass.record(record, out)));
+        self.settle(pushed, out)
     }
 
     /// The end of the file. Also after a fault: then it only says how far it came. Fills in `rows` and `columns`.
-    pub fn finish(self, out: &mut Collector) -> RulesOutcome {
-        let _ = out;
-        unimplemented!()
+    pub fn finish(mut self, out: &mut Collector) -> RulesOutcome {
+        if !self.over {
+            let Self { text, records, pass, .. } = &mut self;
+            let last = std::mem::replace(text, Text::new(Encoding::Utf8));
+            let ended = last
+                .finish(&mut |text| records.push(text, &mut |record| pass.record(record, out)))
+                .and_then(|()| Ok(records.finish(&mut |record| pass.record(record, out))?));
+            // A final fault of the last record is in `out`.
+            let _ = self.settle(ended, out);
+        }
+        self.pass.finish(self.over, out)
+    }
+
+    fn settle(&mut self, result: Result<(), Stop>, out: &mut Collector) -> Result<(), Fault> {
+        let fault = match result {
+            Ok(()) => return Ok(()),
+            Err(Stop::Fault(fault)) => fault,
+            Err(Stop::Unmarked(_)) => {
+                let at = At { row: Some(1), ..At::default() };
+                out.error(ErrorType::EncodingError, "byte-order-mark", at, || {
+                    "the file does not begin with a byte order mark, which UTF-16 needs: export it as UTF-16 with one"
+                        .into()
+                });
+                Fault(out.reasons(1).join("; "))
+            }
+        };
+        self.over = true;
+        Err(fault)
     }
 }

@@ -1,0 +1,309 @@
+//! The rows below the header: shape, cells, keys and rules of each.
+//!
+//! Works in place on the scanner's record; only one with doubled quotes or malformed text is written anew. Allocates
+//! nothing for a good row. Never puts a cell into a message. Called by `pass`.
+
+mod shape;
+
+use std::sync::Arc;
+
+use super::habits::{self, Oddities};
+use super::pass::hopeless;
+use super::records::{LineEnd, Record};
+use super::{Context, RulesOutcome, TableRules};
+use crate::check::keys::Keys;
+use crate::check::row::{Row, Span};
+use crate::check::rules::RowChecks;
+use crate::check::schema::{Value, Violations};
+use crate::check::{At, Collector, ErrorType, Fault, Severity};
+use shape::{Blanks, Rewritten, Unfit};
+pub(super) use shape::{broken, undouble};
+
+/// One column of the file.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) field: Option<usize>,
+    /// What it may be called in a report when it has no field.
+    pub(super) label: Option<String>,
+}
+
+/// The rows of one file.
+pub(super) struct Body {
+    rules: Arc<TableRules>,
+    columns: Vec<Column>,
+    /// To know the header when it comes again; empty when there is none.
+    labels: Vec<String>,
+    /// By field: its column from 1, or 0.
+    places: Vec<u32>,
+    /// By field, of the current row.
+    cells: Vec<Option<Span>>,
+    values: Vec<Value>,
+    /// The current row when it could not be used as it stands.
+    rewritten: Rewritten,
+    keys: Option<Keys>,
+    checks: RowChecks,
+    rows: u64,
+    blanks: Blanks,
+    cut: bool,
+}
+
+impl Body {
+    pub(super) fn new(rules: Arc<TableRules>, columns: Vec<Column>, labels: Vec<String>, context: &Context) -> Self {
+        let fields = rules.schema.as_ref().map_or(0, |schema| schema.fields.len());
+        let mut places = vec![0; fields];
+        for (column, place) in columns.iter().zip(1..) {
+            if let Some(field) = column.field {
+                places[field] = place;
+            }
+        }
+        Self {
+            keys: rules.schema.as_ref().map(|schema| Keys::begin(schema, rules.limits.keys)),
+            checks: rules.rules.begin(context),
+            columns,
+            labels,
+            places,
+            cells: vec![None; fields],
+            values: vec![Value::Missing; fields],
+            rewritten: Rewritten::default(),
+            rows: 0,
+            blanks: Blanks::default(),
+            cut: false,
+            rules,
+        }
+    }
+
+    /// Rows so far; blank ones and repeated headers are none.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The last row was reported as cut.
+    pub(super) fn cut(&self) -> bool {
+        self.cut
+    }
+
+    /// # Errors
+    /// A final fault, which is in `out`.
+    pub(super) fn record(&mut self, number: u64, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {
+        if record.broken.is_none() && self.is_blank(record) {
+            self.blanks.add(number);
+            return Ok(());
+        }
+        self.blanks.inside(out);
+        if record.broken.is_none() && self.is_header(record) {
+            let at = At { row: Some(number), ..At::default() };
+            out.error(ErrorType::SourceError, "repeated-header", at, || {
+                "the header stands here again: files may have been joined; send each by itself, or without it".into()
+            });
+            return Ok(());
+        }
+        self.rows += 1;
+        let whole = record.broken.is_none() && record.count == self.columns.len();
+        if !whole {
+            self.misshapen(number, record, out);
+        }
+        self.cells(number, record, whole, out);
+        match record.broken {
+            Some(broken) => hopeless(broken, out),
+            None if whole => self.compare(number, record, out),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of the file: data rows, and what the rules found.
+    pub(super) fn finish(self, out: &mut Collector) -> (u64, RulesOutcome) {
+        self.blanks.at_the_end(self.rules.policy.trailing_blank_rows, out);
+        // The bound may be reached by the last rows: it is in `out` then.
+        if self.keys.is_some_and(|keys| keys.finish(out).is_err()) {
+            out.stopped();
+            return (self.rows, RulesOutcome::default());
+        }
+        (self.rows, self.checks.finish(self.rows, out))
+    }
+
+    /// An empty line, or all cells empty.
+    #[inline]
+    fn is_blank(&self, record: &Record<'_>) -> bool {
+        record.bytes.is_empty()
+            || (record.count == self.columns.len() && record.cells.iter().all(|cell| cell.start == cell.end))
+    }
+
+    #[inline]
+    fn is_header(&self, record: &Record<'_>) -> bool {
+        let Some(label) = self.labels.first() else { return false };
+        let Some(cell) = record.cells.first() else { return false };
+        // Most rows are told from the header by their first cell's length, or by its bytes.
+        if record.count != self.labels.len() || record.bytes.get(cell.start as usize) == Some(&0) {
+            return false;
+        }
+        let bytes = &record.bytes[cell.start as usize..cell.end as usize];
+        (bytes == label.as_bytes() || cell.doubled || bytes.starts_with(b"\xEF\xBB\xBF"))
+            && shape::is_header(record, &self.labels)
+    }
+
+    /// Cells of the row, each by its field. In a row of the wrong shape only up to the first that is wrong: those after
+    /// a lost cell have moved.
+    fn cells(&mut self, number: u64, record: &Record<'_>, whole: bool, out: &mut Collector) {
+        let Self { rules, columns, cells, values, rewritten, .. } = self;
+        let plain = record.text.filter(|_| !record.marks.rewrite);
+        if plain.is_none() {
+            rewritten.write(record);
+        }
+        let rewritten = &*rewritten;
+        let text = plain.unwrap_or(rewritten.text());
+        let control = record.marks.control;
+        let ascii = text.is_ascii();
+        let formulas = rules.policy.formulas != Severity::Accept;
+        let fields = rules.schema.as_ref().map_or(&[][..], |schema| &schema.fields);
+        // The last cell of a row that was cut may be half a cell.
+        let cut = record.broken.is_none() && record.end == LineEnd::None && record.count < columns.len();
+        let most = if cut { record.count.saturating_sub(1) } else { columns.len() };
+        for (place, (column, cell)) in columns.iter().zip(record.cells).take(most).enumerate() {
+            let span = match plain {
+                Some(_) => Span { start: cell.start, end: cell.end },
+                None => rewritten.span(place),
+            };
+            let content = text.get(span.start as usize..span.end as usize).unwrap_or_default();
+            let field = column.field.and_then(|index| Some((index, fields.get(index)?)));
+            let unfit = match plain {
+                Some(_) => None,
+                None => rewritten.unfit(place),
+            };
+            let at = || At {
+                row: Some(number),
+                field: field.map(|(_, field)| field.name.as_str()).or(column.label.as_deref()),
+                column: Some(place as u64 + 1),
+            };
+            let mut right = true;
+            if unfit.is_some() || control || !ascii {
+                right = notable(content, unfit, control, &rules.policy, at(), out);
+            }
+            let mut value = Value::Wrong;
+            if let Some((index, field)) = field {
+                if right {
+                    let mut violations = Violations::default();
+                    value = field.judge(content, &rules.policy, &mut violations);
+                    if !violations.is_empty() {
+                        for (kind, rule, message) in field.explain(violations.flags()) {
+                            out.flag(kind, rule, at(), || message);
+                        }
+                        for (kind, rule, message) in field.explain(violations.errors()) {
+                            out.error(kind, rule, at(), || message);
+                        }
+                        right = violations.errors().is_empty();
+                    }
+                }
+                values[index] = value;
+                cells[index] = Some(span);
+                if field.free_text && formulas && habits::is_formula(content) {
+                    out.found(rules.policy.formulas, ErrorType::ForbiddenValue, "formula", at(), || {
+                        "begins like a formula, which a spreadsheet would execute".into()
+                    });
+                }
+            }
+            if !whole && !right {
+                return;
+            }
+        }
+    }
+
+    /// Keys and rules, for a row whose cells are all there.
+    fn compare(&mut self, number: u64, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {
+        let text = match record.text {
+            Some(text) if !record.marks.rewrite => text,
+            _ => self.rewritten.text(),
+        };
+        let row = Row { number, text, cells: &self.cells, values: &self.values, columns: &self.places };
+        if let (Some(keys), Some(schema)) = (&mut self.keys, &self.rules.schema) {
+            keys.row(schema, &row, out)?;
+        }
+        self.checks.row(&row, out)
+    }
+
+    /// Says what is wrong with the row's shape.
+    fn misshapen(&mut self, number: u64, record: &Record<'_>, out: &mut Collector) {
+        let schema = self.rules.schema.as_ref();
+        let name = |column: usize| {
+            let column = self.columns.get(column)?;
+            let field = column.field.and_then(|field| schema?.fields.get(field));
+            field.map(|field| field.name.as_str()).or(column.label.as_deref())
+        };
+        let at = |column: usize| At { row: Some(number), field: name(column), column: Some(column as u64 + 1) };
+        if let Some(kind) = record.broken {
+            return broken(kind, at(record.count), self.rules.limits.row, out);
+        }
+        let wanted = self.columns.len();
+        if record.count > wanted {
+            let surplus = record.count - wanted;
+            out.error(ErrorType::ExtraCell, "extra-cell", At { row: Some(number), ..At::default() }, || {
+                let cells = if surplus == 1 { "1 cell" } else { &format!("{surplus} cells") };
+                format!("the row has {cells} more than the header has labels: quote cells that hold the delimiter")
+            });
+            return;
+        }
+        self.cut = record.end == LineEnd::None;
+        for column in record.count..wanted {
+            if self.cut {
+                out.error(ErrorType::MissingCell, "cut-row", at(column), || {
+                    "the cell is not there: the file ends in the middle of this row".into()
+                });
+            } else {
+                out.error(ErrorType::MissingCell, "missing-cell", at(column), || {
+                    "the cell is not there: the row is shorter than the header".into()
+                });
+            }
+        }
+    }
+}
+
+/// Judges what a cell should not hold whatever its type. False when it need not be judged further.
+fn notable(
+    content: &str,
+    unfit: Option<Unfit>,
+    control: bool,
+    policy: &crate::check::Policy,
+    at: At<'_>,
+    out: &mut Collector,
+) -> bool {
+    match unfit {
+        Some(Unfit::Malformed) => {
+            out.error(ErrorType::EncodingError, "encoding", at, || {
+                "holds bytes that are not in the encoding which the dataset demands".into()
+            });
+            return false;
+        }
+        Some(Unfit::Stray) => {
+            out.error(ErrorType::SourceError, "stray-quote", at, || {
+                "has a quote inside an unquoted cell, or text behind its closing quote: quote the cell and double its quotes"
+                    .into()
+            });
+            return false;
+        }
+        None => {}
+    }
+    if control && content.contains('\0') {
+        let message = || "holds a NUL byte, which no text has: the file is damaged or binary".into();
+        out.error(ErrorType::SourceError, "nul", at, message);
+        return false;
+    }
+    let c0 = |byte: u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n');
+    let odd = if content.is_ascii() { Oddities::default() } else { habits::oddities(content) };
+    let mut right = true;
+    if odd.control || (control && content.bytes().any(c0)) {
+        out.found(policy.control_characters, ErrorType::SourceError, "control-character", at, || {
+            "holds a control character, which no text needs".into()
+        });
+        right = policy.control_characters != Severity::Reject;
+    }
+    if odd.hidden {
+        out.found(policy.hidden_characters, ErrorType::ForbiddenValue, "hidden-character", at, || {
+            "holds a character that hides or reorders text".into()
+        });
+    }
+    if odd.mojibake {
+        out.found(policy.mojibake, ErrorType::EncodingError, "mojibake", at, || {
+            "holds text that seems to have been encoded twice, such as a sign before each accent or pound sign".into()
+        });
+    }
+    right
+}
