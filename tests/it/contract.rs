@@ -178,6 +178,19 @@ fn the_contract_is_read_only_and_each_organisations_own() {
 }
 
 #[test]
+fn the_report_in_the_docs_is_one_that_this_gateway_makes() {
+    let guide = include_str!("../../docs/PROVIDERS.md");
+    let block = |mark: &str| {
+        let (_, rest) = guide.split_once(&format!("\n```{mark}\n")).unwrap();
+        rest.split_once("\n```").unwrap().0
+    };
+    let receipt: nightsafe::audit::Receipt = serde_json::from_str(block("json")).unwrap();
+    assert_eq!(receipt.text().trim_end(), block("text"));
+    assert_eq!(receipt.reasons, receipt.report.reasons(20));
+    assert!(guide.contains(&receipt.file_name(nightsafe::audit::Form::Text)));
+}
+
+#[test]
 fn no_dataset_can_be_called_contract() {
     let gateway = Gateway::prepare(Setup::new());
     std::fs::write(gateway.path("config/datasets/contract.toml"), "title = \"x\"\nformat = \"csv\"\n").unwrap();
