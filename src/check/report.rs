@@ -137,12 +137,13 @@ pub struct Collector {
     report: Report,
     /// Single errors that are kept.
     limit: usize,
-    /// Where each type, rule and column stands in the groups: errors, then flags.
+    /// Where each type, rule, column and field stands in the groups: errors, then flags.
     errors: Index,
     flags: Index,
 }
 
-type Index = HashMap<(ErrorType, Cow<'static, str>, Option<u64>), usize>;
+/// A rule on several fields stands at the column of the first, where another may stand too: the field tells them apart.
+type Index = HashMap<(ErrorType, Cow<'static, str>, Option<u64>), Vec<usize>>;
 
 /// Groups of one list; a schema has no more fields and rules than that by far. What comes past it is counted alone.
 const GROUPS: usize = 10_000;
@@ -166,21 +167,34 @@ impl Collector {
         let rule = rule.into();
         self.report.errors += 1;
         let mut made = None;
-        if self.report.first.len() < self.limit {
+        let place = self.place(at.row);
+        if place < self.limit {
             let message = message();
             made = Some(message.clone());
-            self.report.first.push(Problem {
-                kind,
-                rule: rule.to_string(),
-                row: at.row,
-                field: at.field.map(str::to_owned),
-                column: at.column,
-                message,
-            });
+            // Something that is found late, such as a key, may take the place of the last.
+            self.report.first.truncate(self.limit - 1);
+            self.report.first.insert(
+                place,
+                Problem {
+                    kind,
+                    rule: rule.to_string(),
+                    row: at.row,
+                    field: at.field.map(str::to_owned),
+                    column: at.column,
+                    message,
+                },
+            );
             group(&mut self.report.groups, &mut self.errors, kind, rule, at, || made.unwrap_or_default());
         } else {
             group(&mut self.report.groups, &mut self.errors, kind, rule, at, message);
         }
+    }
+
+    /// Where an error in this row belongs in the list: after all of its row and of those before.
+    fn place(&self, row: Option<u64>) -> usize {
+        let Some(row) = row else { return self.report.first.len() };
+        let later = |problem: &&Problem| problem.row.is_some_and(|other| other > row);
+        self.report.first.len() - self.report.first.iter().rev().take_while(later).count()
     }
 
     /// A remark that does not stop the upload; counted in groups only.
@@ -240,7 +254,8 @@ fn group(
     message: impl FnOnce() -> String,
 ) {
     let key = (kind, rule, at.column);
-    let place = match index.get(&key) {
+    let places = index.get(&key).map_or(&[][..], Vec::as_slice);
+    let place = match places.iter().find(|place| groups[**place].field.as_deref() == at.field) {
         Some(place) => *place,
         None if groups.len() >= GROUPS => return,
         None => {
@@ -253,7 +268,7 @@ fn group(
                 rows: Vec::new(),
                 message: message(),
             });
-            index.insert(key, groups.len() - 1);
+            index.entry(key).or_default().push(groups.len() - 1);
             groups.len() - 1
         }
     };

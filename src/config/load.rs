@@ -95,6 +95,32 @@ pub fn load_with_warnings(file: &Path) -> Result<Loaded, (Vec<Diagnostic>, Vec<W
     Ok(Loaded { config, warnings, schemas, disabled_keys })
 }
 
+/// One dataset by itself, with its schema and code lists beside it, and no nightsafe.toml: for whoever was given the files
+/// of /contract. `scan = "required"` is as good as any there; the file's stem is the dataset's name.
+///
+/// # Errors
+/// Every fault at once.
+pub fn dataset_file(path: &Path) -> Result<(Dataset, Vec<Warning>), Vec<Diagnostic>> {
+    let findings = Findings::default();
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = match stem.parse::<DatasetName>() {
+        Ok(name) => name,
+        Err(Invalid(reason)) => {
+            return Err(vec![Diagnostic::of_file(path, reason, "rename the file: its stem is the dataset's name")]);
+        }
+    };
+    let Some(source) = Source::open(path, &findings) else {
+        if findings.errors() == 0 {
+            let help = "give the path of a dataset's TOML, as under /contract or in the gateway's datasets folder";
+            findings.error(Diagnostic::of_file(path, "there is no such file", help));
+        }
+        return Err(findings.sorted(path).0);
+    };
+    let read = datasets::read(&source, name, &findings);
+    let (errors, warnings) = findings.sorted(path);
+    if errors.is_empty() { Ok((read.dataset, warnings)) } else { Err(errors) }
+}
+
 fn open_main(file: &Path, findings: &Findings) -> Option<Source> {
     let main = Source::open(file, findings);
     if main.is_none() && findings.errors() == 0 {

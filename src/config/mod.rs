@@ -22,7 +22,7 @@ mod value;
 mod watched;
 
 pub use diagnostic::{Diagnostic, Warning};
-pub use load::{Loaded, load, load_with_warnings};
+pub use load::{Loaded, dataset_file, load, load_with_warnings};
 pub use model::*;
 pub use reload::{Live, Reload, watch};
 

@@ -4,7 +4,32 @@
 //! Everything that a schema says is understood or refused when it is read: nothing is ignored but the descriptive
 //! properties that the specification names. Does no input or output. Called by `config` (to read) and `table` (to judge).
 
-use super::report::ErrorType;
+mod calendar;
+mod canonical;
+mod classes;
+mod compound;
+mod constraints;
+mod describe;
+mod duration;
+mod explain;
+mod faults;
+mod json;
+mod kind;
+mod moment;
+mod number;
+mod pattern;
+mod read;
+mod read_constraints;
+mod read_field;
+mod steps;
+mod temporal;
+mod text;
+mod words;
+
+use super::Severity;
+use constraints::Constraints;
+use kind::Kind;
+use words::Words;
 
 /// A schema, ready to judge.
 #[derive(Debug, Clone)]
@@ -42,7 +67,7 @@ pub struct ForeignKey {
     pub codes: std::sync::Arc<super::keys::Codes>,
 }
 
-/// One field; its insides are the schema helper's.
+/// One field: what it is called, and all that it asks of a cell.
 #[derive(Debug, Clone)]
 pub struct Field {
     pub name: String,
@@ -53,6 +78,9 @@ pub struct Field {
     pub unique: bool,
     /// Free text: a string field that neither pattern nor enum binds, so that a formula could stand in it.
     pub free_text: bool,
+    missing: Words,
+    kind: Kind,
+    constraints: Constraints,
 }
 
 /// What a cell means. Small and without borrows, so that a row of them is one array; the text stays in the row.
@@ -98,46 +126,88 @@ pub struct SchemaFault {
     pub warning: bool,
 }
 
-/// What a cell violated, as one bit each; `Field::explain` has the words.
+/// What a cell violated, as one bit each; `Field::explain` has the words. Some bits are flags: habits that the policy
+/// remarks on without rejecting them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Violations(pub u32);
 
-impl Schema {
-    /// Reads a schema. Faults come all at once, each with its place; warnings come with a schema.
-    ///
-    /// # Errors
-    /// Everything that is not a Table Schema, or that this program does not support.
-    pub fn read(json: &str) -> Result<(Schema, Vec<SchemaFault>), Vec<SchemaFault>> {
-        let _ = json;
-        unimplemented!()
+impl Violations {
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// What makes the cell wrong.
+    #[must_use]
+    pub fn errors(self) -> Self {
+        Self(self.0 & !(Self::SPACES.0 | Self::UNPADDED.0))
+    }
+
+    /// What is only remarked on; `Field::explain` gives the rules `value-spaces` and `unpadded-dates` for them.
+    #[must_use]
+    pub fn flags(self) -> Self {
+        Self(self.0 & (Self::SPACES.0 | Self::UNPADDED.0))
     }
 }
 
 impl Field {
-    /// What the cell means, and in `violations` what is wrong with it (nothing, a type error alone, or constraints).
-    /// Bounded time: linear in the cell's length.
+    /// The type as the schema says it: `string`, `date`, ...
+    pub fn type_name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    /// What the cell means; `violations` is set to what is wrong with it: nothing, a type error alone, or constraints,
+    /// and flags besides. Bounded time: linear in the cell's length.
+    #[inline]
     pub fn judge(&self, cell: &str, policy: &super::Policy, violations: &mut Violations) -> Value {
-        let _ = (cell, policy, violations);
-        unimplemented!()
+        *violations = Violations::default();
+        if self.missing.has(cell) {
+            if self.required {
+                *violations = Violations::REQUIRED;
+            }
+            return Value::Missing;
+        }
+        match self.kind.read(cell, false) {
+            Some(value) => {
+                *violations = self.constraints.check(&self.kind, value, cell);
+                value
+            }
+            None => self.judge_habits(cell, policy, violations),
+        }
     }
 
-    /// Each violation's type, rule (constraint's name, or the type's) and words, which never hold the cell.
-    pub fn explain(&self, violations: Violations) -> Vec<(ErrorType, &'static str, String)> {
-        let _ = violations;
-        unimplemented!()
-    }
-
-    /// The field in plain words for /help.txt: `date, dd/mm/yyyy, required, 01/01/1900 to 31/12/2015`.
-    pub fn describe(&self) -> String {
-        unimplemented!()
+    /// A cell that is not strictly of the type: perhaps it is but for a habit that the policy takes.
+    #[cold]
+    fn judge_habits(&self, cell: &str, policy: &super::Policy, violations: &mut Violations) -> Value {
+        *violations = Violations::TYPE;
+        let mut habits = Violations::default();
+        let mut habit = |severity, violation| {
+            if severity == Severity::Flag {
+                habits.add(violation);
+            }
+        };
+        let mut text = cell;
+        if policy.value_spaces != Severity::Reject && self.kind.minds_spaces() {
+            text = cell.trim();
+        }
+        if text.len() != cell.len() {
+            habit(policy.value_spaces, Violations::SPACES);
+            if self.missing.has(text) {
+                *violations = if self.required { Violations::REQUIRED } else { Violations::default() };
+                violations.add(habits);
+                return Value::Missing;
+            }
+        }
+        let mut value = self.kind.read(text, false);
+        if value.is_none() && policy.unpadded_dates != Severity::Reject && self.kind.minds_padding() {
+            value = self.kind.read(text, true);
+            habit(policy.unpadded_dates, Violations::UNPADDED);
+        }
+        let Some(value) = value else { return Value::Wrong };
+        *violations = self.constraints.check(&self.kind, value, text);
+        violations.add(habits);
+        value
     }
 }
 
-impl Value {
-    /// Appends bytes that are equal exactly for values that are equal as the type compares them (0100 and 100 are one
-    /// integer), and that cannot run together with the next value's: for keys.
-    pub fn canonical(self, cell: &str, into: &mut Vec<u8>) {
-        let _ = (cell, into);
-        unimplemented!()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps for a fixed time: it polls a condition until a deadline ([`eventually`]).
 
+mod clamd;
 mod clients;
 mod files;
 mod gateway;
@@ -13,12 +14,13 @@ mod setup;
 
 use std::time::{Duration, Instant};
 
+pub use clamd::{Clamd, MARK};
 pub use clients::Client;
 pub use files::{
     TempDir, csv, digest, digest_of_file, files_under, find_bytes, fresh_dir, open_with_age, open_with_library,
     patterned_file,
 };
-pub use gateway::Gateway;
+pub use gateway::{Gateway, NIGHTSAFE};
 pub use keys::keys;
 pub use process::{Done, Running, run, start};
 pub use raw::{Raw, Reply, Status, code, flag, kind, packet, string};
