@@ -6,7 +6,8 @@
     python3 load.py COMMAND [ARGUMENT...]
 
 For each delivery, until the queue is empty, COMMAND gets the plaintext on standard input and the facts in NIGHTSAFE_*
-variables. To load in Python instead, change `hand_over`. The same delivery may come twice: loading it twice must do no harm.
+variables. The rows that NIGHTSAFE_RESTRICTED_FILE names (17, or 20-24, a line) must be left out. To load in Python instead,
+change `hand_over`. The same delivery may come twice: loading it twice must do no harm.
 Exit status: 0 all loaded, 1 a delivery failed, 2 usage, 3 the gateway did not answer.
 """
 
@@ -50,12 +51,13 @@ class Gateway:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
 
-    def fetch(self, remote, local):
+    def fetch(self, remote, local, resume=True):
         """Fetches a file, going on from what is there."""
         command = ["sftp", "-q", "-b", "-", *self.options, "-P", self.port, self.account]
-        done = subprocess.run(command, input=f'get -a "{remote}" "{local}"\n', stdout=subprocess.DEVNULL, text=True)
+        line = f'get {"-a " if resume else ""}"{remote}" "{local}"\n'
+        done = subprocess.run(command, input=line, stdout=subprocess.DEVNULL, text=True)
         if done.returncode != 0:
-            raise Failed("the fetch failed")
+            raise Failed(f"{os.path.basename(remote)} cannot be fetched")
 
 
 class Lease(threading.Thread):
@@ -107,7 +109,22 @@ def verify(path, identity, claim):
         raise Failed("the plaintext is not what the manifest says")
 
 
-def hand_over(path, identity, claim, manifest, lease, command):
+def restricted_rows(gateway, claim, path):
+    """Fetches the list of rows that must not be loaded like the others, and counts it against the manifest."""
+    path.write_text("")
+    count = claim["restricted"]
+    if count == 0:
+        return
+    if not claim["restricted_rows"]:
+        raise Failed(f"{count} rows are restricted, and the gateway gives no list of them")
+    gateway.fetch(claim["restricted_rows"], path, resume=False)
+    runs = [line.split("-") for line in path.read_text().splitlines()]
+    counted = sum(int(run[-1]) - int(run[0]) + 1 for run in runs)
+    if counted != count:
+        raise Failed(f"{count} rows are restricted, the list names {counted}")
+
+
+def hand_over(path, identity, claim, manifest, restricted, lease, command):
     """Gives the verified plaintext to the command. A command that does not read all of it but exits 0 is fine."""
     facts = {
         "DELIVERY": claim["delivery"],
@@ -120,6 +137,10 @@ def hand_over(path, identity, claim, manifest, lease, command):
         "RECEIVED": claim["received"],
         "ACCOUNT": claim["account"],
         "ATTEMPT": str(claim["attempt"]),
+        "ROWS": "" if claim["rows"] is None else str(claim["rows"]),
+        "RESTRICTED": str(claim["restricted"]),
+        "RESTRICTED_FILE": str(restricted),
+        "FLAGS": "\n".join(claim["flags"]),
         "MANIFEST": str(manifest),
     }
     env = {**os.environ, **{f"NIGHTSAFE_{key}": value for key, value in facts.items()}}
@@ -138,7 +159,9 @@ def hand_over(path, identity, claim, manifest, lease, command):
 
 def deliver(gateway, claim, work, identity, command, lease):
     sealed, manifest = work / f"{claim['delivery']}.age", work / f"{claim['delivery']}.json"
+    restricted = work / f"{claim['delivery']}.restricted.txt"
     manifest.write_text(json.dumps(claim, indent=2) + "\n")
+    restricted_rows(gateway, claim, restricted)
     gateway.fetch(claim["object"], sealed)
     try:
         verify(sealed, identity, claim)
@@ -147,7 +170,7 @@ def deliver(gateway, claim, work, identity, command, lease):
         sealed.unlink()
         gateway.fetch(claim["object"], sealed)
         verify(sealed, identity, claim)
-    hand_over(sealed, identity, claim, manifest, lease, command)
+    hand_over(sealed, identity, claim, manifest, restricted, lease, command)
     return sealed, manifest
 
 
@@ -190,7 +213,7 @@ def main(command):
                     file.unlink()
             else:
                 result = 1
-        except (Failed, OSError) as error:
+        except (Failed, OSError, ValueError) as error:
             print(f"{claim['delivery']}: {error}", file=sys.stderr)
             result = 1
             if not lease.lost.is_set():
@@ -198,6 +221,7 @@ def main(command):
                 gateway.say("nack", claim["delivery"], "--lease", claim["lease"], "--reason", reason)
         finally:
             lease.done.set()
+            (work / f"{claim['delivery']}.restricted.txt").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

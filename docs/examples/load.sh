@@ -6,7 +6,8 @@
 #   ./load.sh COMMAND [ARGUMENT...]
 #
 # For each delivery, until the queue is empty, COMMAND gets the plaintext on standard input and the facts in NIGHTSAFE_*
-# variables. It must read all of its input, and must do no harm when the same NIGHTSAFE_DELIVERY comes twice.
+# variables. It must read all of its input, leave out the rows that NIGHTSAFE_RESTRICTED_FILE names (17, or 20-24, a line),
+# and do no harm when the same NIGHTSAFE_DELIVERY comes twice.
 # Exit status: 0 all loaded, 1 a delivery failed, 2 usage, 3 the gateway did not answer.
 set -uo pipefail
 umask 077
@@ -34,6 +35,22 @@ fetch() {
     sftp -q -b - "${options[@]}" -P "$PORT" "$ACCOUNT@$GATEWAY_HOST" >/dev/null
 }
 
+# Fetches the list of rows that must not be loaded like the others, and counts it against the manifest.
+restrict() {
+  local counted
+  : >"$NIGHTSAFE_RESTRICTED_FILE"
+  case $NIGHTSAFE_RESTRICTED in
+    0) return 0 ;;
+    '' | *[!0-9]*) echo "the claim does not say how many rows are restricted" >&2; return 1 ;;
+  esac
+  printf 'get "%s" "%s"\n' "${remote%/*}/restricted.txt" "$NIGHTSAFE_RESTRICTED_FILE" |
+    sftp -q -b - "${options[@]}" -P "$PORT" "$ACCOUNT@$GATEWAY_HOST" >/dev/null ||
+    { echo "the list of restricted rows cannot be fetched" >&2; return 1; }
+  counted=$(awk -F- '{ rows += $NF - $1 + 1 } END { print rows + 0 }' "$NIGHTSAFE_RESTRICTED_FILE")
+  [ "$counted" = "$NIGHTSAFE_RESTRICTED" ] ||
+    { echo "$NIGHTSAFE_RESTRICTED rows are restricted, the list names $counted" >&2; return 1; }
+}
+
 # Opens the whole object and compares it with the manifest; the plaintext goes nowhere.
 verify() {
   local found
@@ -49,6 +66,7 @@ hand_over() {
 }
 
 deliver() {
+  restrict || return 1
   fetch || { echo "the fetch failed" >&2; return 1; }
   # What an earlier run left may be damaged: fetch all of it, once.
   verify || { rm -f "$object"; fetch && verify; } || { rm -f "$object"; return 1; }
@@ -75,6 +93,7 @@ while :; do
   lease=$(field lease) remote=$(field object)
   NIGHTSAFE_DELIVERY=$(field delivery) NIGHTSAFE_UPLOAD=$(field upload) NIGHTSAFE_ORG=$(field organisation)
   NIGHTSAFE_DATASET=$(field dataset) NIGHTSAFE_SIZE=$(field size) NIGHTSAFE_SHA256=$(field sha256)
+  NIGHTSAFE_RESTRICTED=$(field restricted) NIGHTSAFE_RESTRICTED_FILE=$WORK/$NIGHTSAFE_DELIVERY.restricted.txt
   NIGHTSAFE_ATTEMPT=$(field attempt) NIGHTSAFE_MANIFEST=$WORK/$NIGHTSAFE_DELIVERY.json
   export "${!NIGHTSAFE_@}"
   object=$WORK/$NIGHTSAFE_DELIVERY.age
@@ -91,6 +110,7 @@ while :; do
   wait "$keeper" 2>/dev/null
   job='' keeper=''
   cat "$WORK/stderr" >&2
+  rm -f "$NIGHTSAFE_RESTRICTED_FILE"
 
   if [ -e "$WORK/lost" ]; then
     echo "$NIGHTSAFE_DELIVERY: the lease was lost" >&2

@@ -15,7 +15,7 @@ use super::{datasets, keys, server};
 use crate::types::{DatasetName, Invalid, OrgId, Role, Sha256};
 
 /// Names that providers and loaders see for something else.
-const RESERVED: [&str; 3] = ["receipts", "help.txt", "queue"];
+const RESERVED: [&str; 4] = ["receipts", "help.txt", "contract", "queue"];
 
 /// A configuration, and what is worth saying about it.
 #[derive(Debug, Clone)]

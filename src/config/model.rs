@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a dataset demands; for whoever reads a [`Dataset`] without knowing the check.
-pub use crate::check::{Format, Rules, Severity};
+pub use crate::check::schema::{Field, FieldsMatch, Schema};
+pub use crate::check::{
+    Compression, Dialect, Encoding, Format, Limits as TableLimits, Policy, RuleSet, Rules, Severity, TableRules,
+};
 use crate::seal::Recipient;
 use crate::types::{AccountName, DatasetName, Fingerprint, OrgId, Role, Take};
 

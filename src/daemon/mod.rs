@@ -91,6 +91,7 @@ pub async fn run(
             vault: vault.clone(),
             recorder: recorder.clone(),
             clock: clock.clone(),
+            contract: sftp::ContractSince::default(),
         }),
         queue: Arc::new(queue::Services { config: live.clone(), ledger: ledger.clone(), clock: clock.clone() }),
         clock: clock.clone(),

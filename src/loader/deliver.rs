@@ -14,6 +14,7 @@ use super::gateway::Address;
 use super::link::{Keeper, Link, Told, Verb};
 use super::open::{Keys, OpenError};
 use super::queue::{Claimed, VerbError};
+use super::restricted::Rows;
 use super::{Event, HandOver, Observer, exec, into};
 use crate::types::Clock;
 
@@ -130,6 +131,8 @@ async fn work(
     cancel: &CancellationToken,
 ) -> Result<Part, Failure> {
     let part = Arc::new(setting.disk.part(claimed.manifest.delivery).map_err(Failure::Reason)?);
+    // First, since nothing may be handed over without it.
+    let restricted = restricted(setting, link, claimed, cancel).await?;
     let resumed = fetch(setting, link, claimed, &part, cancel).await?;
     match verify(setting, claimed, &part, cancel).await {
         // What an earlier run left may be damaged, by a crash for one: fetch all of it, once.
@@ -140,7 +143,7 @@ async fn work(
         }
         verified => verified_or_removed(verified, &part)?,
     }
-    hand_over(setting, claimed, &part, cancel).await?;
+    hand_over(setting, claimed, &part, restricted, cancel).await?;
     // Every helper thread is done with it: they were awaited, or hold it no longer than their next piece.
     let mut part = part;
     loop {
@@ -149,6 +152,21 @@ async fn work(
             Err(shared) => part = shared,
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn restricted(
+    setting: &Setting,
+    link: &Link,
+    claimed: &Arc<Claimed>,
+    cancel: &CancellationToken,
+) -> Result<Rows, Failure> {
+    let trouble = |why: &str, wait| {
+        (setting.observer)(Event::Trouble { address: &setting.address, why, retry_in: wait });
+    };
+    tokio::select! {
+        fetched = fetch::restricted(link, claimed, trouble) => fetched.map_err(Failure::Reason),
+        () = cancel.cancelled() => Err(Failure::Interrupted),
     }
 }
 
@@ -191,17 +209,18 @@ async fn hand_over(
     setting: &Setting,
     claimed: &Arc<Claimed>,
     part: &Arc<Part>,
+    restricted: Rows,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
     match &setting.hand_over {
-        HandOver::Exec(command) => match exec::run(command, &setting.keys, part, claimed, cancel).await {
+        HandOver::Exec(command) => match exec::run(command, &setting.keys, part, claimed, &restricted, cancel).await {
             Err(_) if cancel.is_cancelled() => Err(Failure::Interrupted),
             done => done.map_err(Failure::Reason),
         },
         HandOver::Into(folder) => {
             let (folder, keys, cancel) = (folder.clone(), setting.keys.clone(), cancel.clone());
             let (claimed, part) = (Arc::clone(claimed), Arc::clone(part));
-            in_a_thread(move || into::hand_over(&folder, &keys, &part, &claimed, &cancel).map(drop)).await
+            in_a_thread(move || into::hand_over(&folder, &keys, &part, &claimed, &restricted, &cancel).map(drop)).await
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The loader's own disk: sealed objects on their way, and manifests. Never plaintext.
+//! The loader's own disk: sealed objects on their way, manifests, and lists of row numbers. Never plaintext.
 //!
 //! One file for each delivery, locked while it is in use, so that a loader whose lease ran out and its successor do not
 //! write over each other. Called by `deliver` and `run`.
@@ -17,6 +17,7 @@ use crate::types::{DeliveryId, Timestamp};
 const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const SEALED: &str = ".age.part";
 const MANIFEST: &str = ".manifest.json";
+const RESTRICTED: &str = ".restricted.txt";
 
 /// A folder for sealed objects and manifests; mode 0700 if made here.
 #[derive(Debug, Clone)]
@@ -30,6 +31,24 @@ pub struct Part {
     file: File,
     path: PathBuf,
     manifest: PathBuf,
+    restricted: PathBuf,
+}
+
+/// A file beside the object that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Beside(PathBuf);
+
+impl Beside {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Failing to costs disk, and `clean` tries again.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Disk {
@@ -63,7 +82,8 @@ impl Disk {
             }
             if file.metadata().map_err(broken)?.nlink() > 0 {
                 let manifest = self.folder.join(format!("{delivery}{MANIFEST}"));
-                return Ok(Part { file, path, manifest });
+                let restricted = self.folder.join(format!("{delivery}{RESTRICTED}"));
+                return Ok(Part { file, path, manifest, restricted });
             }
         }
         Err(format!("{} keeps vanishing", path.display()))
@@ -74,7 +94,8 @@ impl Disk {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let ours = name.to_str().and_then(|n| n.strip_suffix(SEALED).or_else(|| n.strip_suffix(MANIFEST)));
+            let suffixes = [SEALED, MANIFEST, RESTRICTED];
+            let ours = name.to_str().and_then(|name| suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)));
             if ours.is_none_or(|id| id.parse::<DeliveryId>().is_err()) {
                 continue;
             }
@@ -116,9 +137,15 @@ impl Part {
 
     /// Writes the manifest beside the object; returns its path.
     pub fn write_manifest(&self, content: &str) -> std::io::Result<PathBuf> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.manifest)?;
-        file.write_all(content.as_bytes())?;
+        write(&self.manifest, content)?;
         Ok(self.manifest.clone())
+    }
+
+    /// Writes the list of restricted rows beside the object; there for as long as the result lives.
+    pub fn write_restricted(&self, content: &str) -> std::io::Result<Beside> {
+        let beside = Beside(self.restricted.clone());
+        write(&self.restricted, content)?;
+        Ok(beside)
     }
 
     /// Removes object and manifest: the delivery was acknowledged. Failing to costs disk, and `clean` tries again.
@@ -126,6 +153,11 @@ impl Part {
         let _ = std::fs::remove_file(&self.manifest);
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+fn write(path: &Path, content: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes())
 }
 
 #[cfg(test)]
@@ -165,6 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_rows_is_private_and_goes_when_it_is_not_needed_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = Disk::open(folder.path()).unwrap().part(id()).unwrap();
+        let beside = part.write_restricted("17\n").unwrap();
+        let path = beside.path().to_owned();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "17\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(beside);
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn only_own_files_older_than_a_week_are_cleaned() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::open(folder.path()).unwrap();
@@ -172,10 +216,11 @@ mod tests {
         drop(disk.part(left).unwrap());
         let holder = disk.part(held).unwrap();
         holder.write_manifest("{}").unwrap();
+        std::fs::write(folder.path().join(format!("{left}.restricted.txt")), "17\n").unwrap();
         std::fs::write(folder.path().join("mine.age.part"), "x").unwrap();
         let written = Timestamp::try_from(std::fs::metadata(holder.path()).unwrap().modified().unwrap()).unwrap();
         disk.clean(written + jiff::SignedDuration::from_hours(24 * 6));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5);
         disk.clean(written + jiff::SignedDuration::from_hours(24 * 8));
         let mut names: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();

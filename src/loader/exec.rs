@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::disk::Part;
 use super::open::{Keys, OpenError};
 use super::queue::{Claimed, one_line};
+use super::restricted::Rows;
 
 /// Pieces of plaintext between the opening thread and the command.
 const AHEAD: usize = 4;
@@ -50,9 +51,12 @@ pub async fn run(
     keys: &Keys,
     part: &Arc<Part>,
     claimed: &Arc<Claimed>,
+    restricted: &Rows,
     cancel: &CancellationToken,
 ) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("the loader cannot run the command: {e}");
+    // There until the command has ended; empty when no row is restricted, so that a command need not tell the cases apart.
+    let restricted = part.write_restricted(restricted.text()).map_err(failed)?;
     let manifest = part.write_manifest(&claimed.manifest_file()).map_err(failed)?;
     let stdout = match exec.output_to_stderr {
         true => Stdio::from(std::io::stderr().as_fd().try_clone_to_owned().map_err(failed)?),
@@ -61,6 +65,7 @@ pub async fn run(
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(&exec.command);
     command.envs(facts(claimed)).env("NIGHTSAFE_MANIFEST", manifest);
+    command.env("NIGHTSAFE_RESTRICTED_FILE", restricted.path());
     command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
     let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(failed)?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -94,7 +99,7 @@ pub async fn run(
 }
 
 /// The facts of a delivery, as the command sees them.
-fn facts(claimed: &Claimed) -> [(&'static str, String); 12] {
+fn facts(claimed: &Claimed) -> [(&'static str, String); 14] {
     let m = &claimed.manifest;
     // Text from elsewhere: a NUL byte cannot stand in a variable.
     let flags = m.flags.iter().map(|flag| one_line(flag, REASON)).collect::<Vec<_>>().join("\n");
@@ -109,6 +114,8 @@ fn facts(claimed: &Claimed) -> [(&'static str, String); 12] {
         ("NIGHTSAFE_RECEIVED", m.received.to_string()),
         ("NIGHTSAFE_ACCOUNT", m.account.to_string()),
         ("NIGHTSAFE_SUPERSEDES", m.supersedes.map(|id| id.to_string()).unwrap_or_default()),
+        ("NIGHTSAFE_ROWS", m.rows.map(|rows| rows.to_string()).unwrap_or_default()),
+        ("NIGHTSAFE_RESTRICTED", m.restricted.to_string()),
         ("NIGHTSAFE_FLAGS", flags),
         ("NIGHTSAFE_ATTEMPT", claimed.attempt.to_string()),
     ]
@@ -243,11 +250,12 @@ mod tests {
 
     use super::super::open::PIECE;
     use super::super::open::tests::{Fixture, fixture};
+    use super::super::restricted::tests::rows;
     use super::*;
 
     async fn on(f: Fixture, command: &str, cancel: &CancellationToken) -> Result<(), String> {
         let exec = Exec { command: command.into(), output_to_stderr: true };
-        run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), cancel).await
+        run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), &Rows::default(), cancel).await
     }
 
     fn out(folder: &Path) -> String {
@@ -269,6 +277,30 @@ mod tests {
         );
         on(f, &check, &CancellationToken::new()).await.unwrap();
         assert_eq!(std::fs::read(out).unwrap(), plain);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_command_is_given_the_restricted_rows_in_a_file_that_goes_with_it() {
+        for (list, count) in [("17\n20-24\n", 6), ("", 0)] {
+            let mut f = fixture("a.csv", b"abc");
+            let rows = rows(&mut f.claimed, list, count);
+            let target = tempfile::tempdir().unwrap();
+            let out = out(target.path());
+            let command = format!(
+                "cat \"$NIGHTSAFE_RESTRICTED_FILE\" > {out} && test $NIGHTSAFE_RESTRICTED = {count} && \
+                 test $NIGHTSAFE_ROWS = 12 && cat > /dev/null && echo \"$NIGHTSAFE_RESTRICTED_FILE\" > {out}.path"
+            );
+            let exec = Exec { command, output_to_stderr: true };
+            run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), &rows, &CancellationToken::new())
+                .await
+                .unwrap();
+            assert_eq!(std::fs::read_to_string(&out).unwrap(), list);
+            let path = std::fs::read_to_string(format!("{out}.path")).unwrap();
+            assert!(
+                path.starts_with(&f.folder.path().display().to_string()) && !Path::new(path.trim()).exists(),
+                "{path}"
+            );
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

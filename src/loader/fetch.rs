@@ -1,4 +1,4 @@
-//! Fetching a sealed object to the loader's disk, going on from what is there.
+//! Fetching a sealed object to the loader's disk, going on from what is there; and the list of restricted rows.
 //!
 //! Must never write a byte at another offset than it has in the object. Broken connections are made anew for as long as the
 //! lease lives; the caller drops the future when it does not. Called by `deliver`.
@@ -14,6 +14,7 @@ use super::disk::Part;
 use super::gateway::{Gateway, GatewayError};
 use super::link::{Backoff, Link};
 use super::queue::Claimed;
+use super::restricted::{LIST_MAX, Rows};
 
 const BUFFER: usize = 256 * 1024;
 
@@ -125,6 +126,63 @@ async fn fetch_on(
     // The handle is closed with the session; its answer tells nothing that the bytes do not.
     let _ = sftp.close().await;
     Ok(())
+}
+
+/// Fetches the list of restricted rows, and compares it with the manifest. Without restricted rows it is empty, and the
+/// gateway is not asked.
+///
+/// # Errors
+/// What is no use to try again under this lease: the rows to leave out are not known for certain.
+pub async fn restricted(
+    link: &Link,
+    claimed: &Claimed,
+    mut trouble: impl FnMut(&str, Duration),
+) -> Result<Rows, String> {
+    let manifest = &claimed.manifest;
+    let path = match (&claimed.restricted_rows, manifest.restricted) {
+        (_, 0) => return Ok(Rows::default()),
+        (Some(path), _) => path,
+        (None, count) => {
+            return Err(format!("the manifest counts {count} restricted rows, and the gateway gives no list of them"));
+        }
+    };
+    let mut backoff = Backoff::new();
+    loop {
+        let broken = match link.gateway().await {
+            Ok(gateway) => match list_on(&gateway, path).await {
+                Ok(list) => return Rows::read(list, manifest),
+                Err(Trouble::Final(why)) => return Err(why),
+                Err(Trouble::Broken(why)) => {
+                    link.drop_broken(&gateway).await;
+                    why
+                }
+            },
+            Err(GatewayError::Setup(why)) => return Err(why),
+            Err(GatewayError::Broken(why)) => why,
+        };
+        let wait = backoff.next();
+        trouble(&broken, wait);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn list_on(gateway: &Arc<Gateway>, path: &str) -> Result<Vec<u8>, Trouble> {
+    let sftp = gateway.sftp().await?;
+    let remote = match sftp.open(path).await {
+        Ok(remote) => remote,
+        Err(SftpError::Status(status)) => {
+            let why = format!("the gateway does not give the list of restricted rows: {}", status.error_message);
+            return Err(Trouble::Final(why));
+        }
+        Err(error) => return Err(Trouble::Broken(format!("the fetch broke: {error}"))),
+    };
+    let mut list = Vec::new();
+    remote.take(LIST_MAX + 1).read_to_end(&mut list).await.map_err(|e| read_trouble(&e))?;
+    if list.len() as u64 > LIST_MAX {
+        return Err(Trouble::Final(format!("the gateway's list of restricted rows has more than {LIST_MAX} bytes")));
+    }
+    let _ = sftp.close().await;
+    Ok(list)
 }
 
 /// The client wraps its own errors; what is left are the gateway's refusals, in its words.

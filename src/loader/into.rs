@@ -1,4 +1,5 @@
-//! Handing over to a folder: `DIR/<delivery>/` with the file and its manifest, there whole or not at all.
+//! Handing over to a folder: `DIR/<delivery>/` with the file, its manifest and its restricted rows, there whole or not at
+//! all.
 //!
 //! Must never leave a half-written delivery under its final name, nor touch one that is already there. Called by `deliver`.
 
@@ -13,8 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::disk::Part;
 use super::open::{Keys, OpenError, PIECE, digest_of};
 use super::queue::{Claimed, Manifest};
+use super::restricted::Rows;
 
 const MANIFEST: &str = "manifest.json";
+/// There when rows are restricted.
+const RESTRICTED: &str = "restricted.txt";
 
 /// Writes the delivery under `folder`, durable on return. One that is there already, identical, is left as it is.
 ///
@@ -25,6 +29,7 @@ pub fn hand_over(
     keys: &Keys,
     part: &Part,
     claimed: &Claimed,
+    restricted: &Rows,
     cancel: &CancellationToken,
 ) -> Result<PathBuf, OpenError> {
     let manifest = &claimed.manifest;
@@ -33,11 +38,11 @@ pub fn hand_over(
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
     let partial = folder.join(format!("{}.partial", manifest.delivery));
     let _held = hold(&partial)?;
-    if is_there(&target, &name, manifest)? {
+    if is_there(&target, &name, manifest, restricted)? {
         let _ = std::fs::remove_dir(&partial);
         return Ok(target);
     }
-    let written = write(&partial, &name, keys, part, claimed, cancel);
+    let written = write(&partial, &name, keys, part, claimed, restricted, cancel);
     if written.is_err() {
         // Plaintext of a delivery that was not handed over does not stay.
         let _ = std::fs::remove_dir_all(&partial);
@@ -75,19 +80,27 @@ fn hold(partial: &Path) -> Result<File, OpenError> {
     Err(at(partial)(std::io::Error::other("it keeps vanishing")))
 }
 
-/// The file's name in the delivery's folder. A file called like the manifest steps aside.
+/// The file's name in the delivery's folder. A file called like the manifest or the list of rows steps aside.
 fn file_name(manifest: &Manifest) -> String {
     let name = manifest.name.as_str();
-    if name.eq_ignore_ascii_case(MANIFEST) { format!("_{name}") } else { name.to_owned() }
+    match [MANIFEST, RESTRICTED].iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
+        true => format!("_{name}"),
+        false => name.to_owned(),
+    }
 }
 
-fn is_there(target: &Path, name: &str, manifest: &Manifest) -> Result<bool, OpenError> {
+fn is_there(target: &Path, name: &str, manifest: &Manifest, restricted: &Rows) -> Result<bool, OpenError> {
     if !target.try_exists().map_err(at(target))? {
         return Ok(false);
     }
     let file = target.join(name);
     let found = File::open(&file).and_then(|f| digest_of(f, manifest.size.saturating_add(1)));
-    if found.is_ok_and(|found| found == (manifest.size, manifest.sha256)) && target.join(MANIFEST).is_file() {
+    let whole = found.is_ok_and(|found| found == (manifest.size, manifest.sha256));
+    let listed = match restricted.is_empty() {
+        true => !target.join(RESTRICTED).exists(),
+        false => std::fs::read_to_string(target.join(RESTRICTED)).is_ok_and(|list| list == restricted.text()),
+    };
+    if whole && listed && target.join(MANIFEST).is_file() {
         return Ok(true);
     }
     let differs = "it is there already and is not this delivery: move it away, then retry the delivery";
@@ -100,8 +113,12 @@ fn write(
     keys: &Keys,
     part: &Part,
     claimed: &Claimed,
+    restricted: &Rows,
     cancel: &CancellationToken,
 ) -> Result<(), OpenError> {
+    if !restricted.is_empty() {
+        text(&partial.join(RESTRICTED), restricted.text())?;
+    }
     let file = partial.join(name);
     let mut out = BufWriter::with_capacity(4 * PIECE, create(&file)?);
     keys.stream(part, &claimed.manifest, cancel, |piece| out.write_all(piece)).map_err(|error| match error {
@@ -110,11 +127,14 @@ fn write(
     })?;
     out.into_inner().map_err(|e| at(&file)(e.into_error()))?.sync_all().map_err(at(&file))?;
 
-    let file = partial.join(MANIFEST);
-    let mut out = create(&file)?;
-    out.write_all(claimed.manifest_file().as_bytes()).map_err(at(&file))?;
-    out.sync_all().map_err(at(&file))?;
+    text(&partial.join(MANIFEST), &claimed.manifest_file())?;
     sync(partial)
+}
+
+fn text(file: &Path, content: &str) -> Result<(), OpenError> {
+    let mut out = create(file)?;
+    out.write_all(content.as_bytes()).map_err(at(file))?;
+    out.sync_all().map_err(at(file))
 }
 
 fn create(file: &Path) -> Result<File, OpenError> {
@@ -134,11 +154,12 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> OpenError + use<> {
 #[cfg(test)]
 mod tests {
     use super::super::open::tests::{Fixture, fixture};
+    use super::super::restricted::tests::rows;
     use super::*;
 
     fn over(f: &Fixture) -> Result<PathBuf, OpenError> {
         let folder = f.folder.path().join("in/box");
-        hand_over(&folder, &f.keys, &f.part, &f.claimed, &CancellationToken::new())
+        hand_over(&folder, &f.keys, &f.part, &f.claimed, &Rows::default(), &CancellationToken::new())
     }
 
     #[test]
@@ -149,6 +170,21 @@ mod tests {
         assert_eq!(std::fs::read(target.join("a b.csv")).unwrap(), b"one,two\n");
         assert_eq!(std::fs::read_to_string(target.join("manifest.json")).unwrap(), f.claimed.manifest_file());
         assert_eq!(std::fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn restricted_rows_lie_beside_the_manifest_and_belong_to_the_delivery() {
+        let mut f = fixture("restricted.txt", b"one,two\n");
+        let rows = rows(&mut f.claimed, "17\n20-24\n", 6);
+        let folder = f.folder.path().join("in");
+        let over = |f: &Fixture| hand_over(&folder, &f.keys, &f.part, &f.claimed, &rows, &CancellationToken::new());
+        let target = over(&f).unwrap();
+        assert_eq!(std::fs::read_to_string(target.join("restricted.txt")).unwrap(), "17\n20-24\n");
+        assert_eq!(std::fs::read(target.join("_restricted.txt")).unwrap(), b"one,two\n");
+        assert_eq!(over(&f).unwrap(), target);
+        // Without its list it is not this delivery any more.
+        std::fs::remove_file(target.join("restricted.txt")).unwrap();
+        assert!(over(&f).unwrap_err().to_string().contains("move it away"));
     }
 
     #[test]

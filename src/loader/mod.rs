@@ -5,7 +5,7 @@
 //!
 //! `run` holds the loop, `deliver` one delivery's way through `fetch`, `open`, then `exec` or `into`; `link` keeps
 //! connection and lease alive; `queue` speaks the verbs over `gateway`, the client half of SSH, which asks `known_hosts`
-//! and `login`; `disk` is the folder of sealed objects.
+//! and `login`; `disk` is the folder of sealed objects; `restricted` are the rows that the command must treat otherwise.
 
 mod deliver;
 mod disk;
@@ -18,6 +18,7 @@ mod link;
 pub mod login;
 mod open;
 mod queue;
+mod restricted;
 mod run;
 
 use std::path::PathBuf;

@@ -39,6 +39,13 @@ pub struct Manifest {
     pub gateway: String,
     #[serde(default)]
     pub supersedes: Option<UploadId>,
+    /// Records after the header, where the gateway counted them.
+    #[serde(default)]
+    pub rows: Option<u64>,
+    /// Rows that must not be loaded like the others: [`Claimed::restricted_rows`] names them.
+    #[serde(default)]
+    pub restricted: u64,
+    /// Kinds of remarks.
     #[serde(default)]
     pub flags: Vec<String>,
 }
@@ -54,6 +61,8 @@ pub struct Claimed {
     pub attempt: u32,
     /// Path of the sealed object in the gateway's SFTP tree.
     pub object: String,
+    /// Path of the list of restricted rows; none when there are none.
+    pub restricted_rows: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +71,8 @@ struct ClaimLine {
     lease_expires: Timestamp,
     attempt: u32,
     object: String,
+    #[serde(default)]
+    restricted_rows: Option<String>,
     #[serde(flatten)]
     manifest: Manifest,
 }
@@ -162,15 +173,15 @@ impl Claimed {
     pub fn parse(line: &str) -> Result<Self, String> {
         let unclear = |e: serde_json::Error| format!("its claim is not what this program understands: {e}");
         let mut document: Value = serde_json::from_str(line).map_err(unclear)?;
-        let ClaimLine { lease, lease_expires, attempt, object, manifest } =
+        let ClaimLine { lease, lease_expires, attempt, object, restricted_rows, manifest } =
             ClaimLine::deserialize(&document).map_err(unclear)?;
         if let Value::Object(fields) = &mut document {
             // What differs from attempt to attempt is the claim's, not the manifest's.
-            for field in ["lease", "lease_expires", "attempt", "manifest", "object"] {
+            for field in ["lease", "lease_expires", "attempt", "manifest", "object", "restricted_rows"] {
                 fields.remove(field);
             }
         }
-        Ok(Self { manifest, document, lease, lease_expires, attempt, object })
+        Ok(Self { manifest, document, lease, lease_expires, attempt, object, restricted_rows })
     }
 
     /// The manifest as a file: JSON for programs and eyes, ending in a line end. The same in each attempt.

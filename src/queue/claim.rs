@@ -94,6 +94,11 @@ fn line(delivery: &Delivery) -> Value {
     line["attempt"] = json!(delivery.attempt);
     line["manifest"] = json!(format!("/queue/{id}/manifest.json"));
     line["object"] = json!(format!("/queue/{id}/object.age"));
+    // Where the rows are named that must not be loaded like the others; null when there are none.
+    line["restricted_rows"] = match delivery.receipt.report.restricted {
+        0 => Value::Null,
+        _ => json!(format!("/queue/{id}/restricted.txt")),
+    };
     line
 }
 
@@ -113,11 +118,26 @@ mod tests {
         assert_eq!(line["delivery"], delivery);
         assert_eq!(line["object"], format!("/queue/{delivery}/object.age"));
         assert_eq!(line["manifest"], format!("/queue/{delivery}/manifest.json"));
+        assert_eq!((&line["restricted"], &line["restricted_rows"]), (&0.into(), &Value::Null));
         assert_eq!((&line["attempt"], &line["size"], &line["sealed_size"]), (&1.into(), &10.into(), &200.into()));
         assert_eq!((&line["name"], &line["organisation"]), (&"a.csv".into(), &"harbour".into()));
         assert_eq!(line["receipt"]["sha256"], line["sha256"]);
         assert_eq!(line["lease_expires"].as_str().unwrap().parse::<Timestamp>().unwrap(), at(1600));
         assert!(line["lease"].is_string());
+    }
+
+    #[tokio::test]
+    async fn a_claim_says_how_many_rows_are_restricted_and_where_they_are_named() {
+        let counter = Counter::new();
+        let mut ended = ended("harbour", "a.csv", at(0));
+        ended.receipt.report.rows = Some(40);
+        ended.receipt.report.restricted = 6;
+        ended.restricted = crate::audit::Restricted { ranges: vec![(17, 17), (20, 24)], count: 6 };
+        counter.books.ledger.accept(ended).await.unwrap();
+        let (_, lines, _) = counter.ask("loader", "claim").await;
+        assert_eq!((&lines[0]["rows"], &lines[0]["restricted"]), (&40.into(), &6.into()));
+        let delivery = lines[0]["delivery"].as_str().unwrap();
+        assert_eq!(lines[0]["restricted_rows"], format!("/queue/{delivery}/restricted.txt"));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use super::files::{close, fsetstat, fstat, fsync, open, read};
 use super::paths::{link, lstat, mkdir, remove, rename, rmdir, setstat, stat};
 use super::reply::{self, Answer, Replies};
 use super::session::Core;
-use super::shared::{DEADLINE, SUBJECT_MAX};
+use super::shared::{About, DEADLINE, SUBJECT_MAX};
 use super::status::No;
 use super::wire::{Malformed, Reader, WRITE};
 use crate::types::{Refusal, Role};
@@ -163,7 +163,7 @@ pub(super) async fn request(core: &mut Core, kind: u8, body: &[u8], replies: &mu
     let mut fields = Reader::new(body);
     let id = fields.u32()?;
     let (operation, fields) = find(kind, fields)?;
-    core.subject.clear();
+    core.about = About::default();
     let request = Request { id, operation, fields };
     let outcome = if operation.whose == Whose::Providers && core.shared.principal.role() != Role::Provider {
         Err(Refusal::denied("this account takes deliveries: it cannot send or change anything").into())
@@ -175,7 +175,7 @@ pub(super) async fn request(core: &mut Core, kind: u8, body: &[u8], replies: &mu
     match outcome {
         Ok(answer) => replies.answer(id, &answer),
         Err(No::Refused(refusal)) => {
-            replies.line(core.shared.refused(operation, &core.subject, &refusal).await)?;
+            replies.lines(core.shared.refused(operation, &core.about, &refusal).await)?;
             replies.refusal(id, &refusal)
         }
         Err(No::Broken(broken)) => Err(broken),
@@ -209,10 +209,11 @@ impl<'a> Request<'a> {
     /// The next path, kept as what the request is about.
     pub fn path(&mut self, core: &mut Core) -> Result<&'a [u8], Malformed> {
         let path = self.fields.string()?;
-        if !core.subject.is_empty() {
-            core.subject.extend_from_slice(b" -> ");
+        let about = &mut core.about.path;
+        if !about.is_empty() {
+            about.extend_from_slice(b" -> ");
         }
-        core.subject.extend_from_slice(&path[..path.len().min(SUBJECT_MAX)]);
+        about.extend_from_slice(&path[..path.len().min(SUBJECT_MAX)]);
         Ok(path)
     }
 }

@@ -9,7 +9,7 @@ use russh_sftp::protocol::OpenFlags;
 
 use super::attrs::Stat;
 use super::dispatch::Request;
-use super::handles::{File, Incoming, Open, fits_size, unknown};
+use super::handles::{File, HandleId, Incoming, Open, fits_size, unknown};
 use super::loader;
 use super::provider::{self, Found};
 use super::reply::Answer;
@@ -19,7 +19,7 @@ use super::status::No;
 use super::tree::{self, Node, is_a_directory, missing};
 use super::wire::Part;
 use crate::intake::{self, Closed, Upload};
-use crate::types::{Refusal, Role};
+use crate::types::{FileName, Refusal, Role};
 
 pub(super) async fn open(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let path = request.path(core)?;
@@ -34,7 +34,9 @@ pub(super) async fn open(core: &mut Core, mut request: Request<'_>) -> Result<An
         if let Node::Provider(provider::Node::Upload(spot)) = &node {
             core.turns.settled(spot).await;
         }
-        Open::File(tree::read(&core.shared, &node).await?)
+        let file = tree::read(&core.shared, &node).await?;
+        core.handles.memory(&file)?;
+        Open::File(file)
     } else {
         return Err(Refusal::rejected("the file is to be opened neither for reading nor for writing").into());
     };
@@ -49,18 +51,15 @@ async fn open_upload(core: &mut Core, path: &[u8], flags: OpenFlags) -> Result<O
         // `put FILE outbox/`: the client means a directory, and there is none.
         Ok(Node::Provider(provider::Node::Upload(_))) if path.ends_with(b"/") => return Err(no_directory(core)),
         Ok(Node::Provider(provider::Node::Upload(spot))) => spot,
-        Ok(Node::Provider(provider::Node::Help | provider::Node::Receipt(_)) | Node::Loader(_)) => {
-            return Err(read_only());
-        }
-        Ok(Node::Provider(provider::Node::Root | provider::Node::Dataset(_) | provider::Node::Receipts)) => {
-            return Err(is_a_directory());
-        }
+        Ok(Node::Provider(node)) if node.is_directory() => return Err(is_a_directory()),
+        Ok(Node::Provider(_) | Node::Loader(_)) => return Err(read_only()),
         Err(refusal) if refusal == missing() => return Err(no_directory(core)),
         Err(refusal) => return Err(refusal),
     };
     core.turns.settled(&spot).await;
     may_begin(provider::find(&core.shared, &spot).await?.as_ref(), flags)?;
     let shared = &core.shared;
+    shared.lines.begin(&spot.name);
     let upload = shared.services.intake.begin(&shared.principal, &spot.place, &spot.name).await?;
     Ok(Open::Upload(Box::new(Incoming { upload: Some(upload), spot, failed: None, modified: None })))
 }
@@ -74,7 +73,7 @@ fn no_directory(core: &Core) -> Refusal {
 }
 
 pub(super) fn read_only() -> Refusal {
-    Refusal::denied("that is made by the gateway, and can only be read")
+    Refusal::denied("what is there is made by the gateway, and can only be read: see /help.txt for where files are put")
 }
 
 /// Whether an upload may begin where `found` stands: each upload is a whole new file.
@@ -123,6 +122,14 @@ pub(super) async fn write(core: &mut Core, part: Part<'_>) -> Result<(), Refusal
     }
 }
 
+/// The name of the upload that a handle is for.
+pub(super) fn name_of(core: &mut Core, handle: HandleId) -> Option<FileName> {
+    match core.handles.find(handle) {
+        Some(Open::Upload(incoming)) => Some(incoming.spot.name.clone()),
+        _ => None,
+    }
+}
+
 fn given_up() -> Refusal {
     Refusal::failure("the gateway's disk did not keep up: upload the file again later")
 }
@@ -150,6 +157,7 @@ pub(super) async fn close(core: &mut Core, mut request: Request<'_>) -> Result<A
         Open::File(_) | Open::Directory(_) => Ok(Answer::Done),
         Open::Upload(incoming) => {
             let Incoming { upload, spot, failed, .. } = *incoming;
+            core.about.upload = Some(spot.name.clone());
             let Some(upload) = upload else { return Err(failed.unwrap_or_else(given_up).into()) };
             core.later(&request, [spot], end(upload, failed)).await
         }

@@ -11,6 +11,9 @@ use super::tree::Listing;
 use crate::intake::Upload;
 use crate::types::{DeliveryId, Refusal, Timestamp};
 
+/// Bytes of files made by the gateway (receipts, lists, help) that one session may have open at once.
+const MEMORY: usize = 32 << 20;
+
 /// A handle as the client knows it. A closed one never names a later file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HandleId {
@@ -153,6 +156,18 @@ impl<T> Handles<T> {
 }
 
 impl Handles<Open> {
+    /// # Errors
+    /// When the files open for reading would hold more than [`MEMORY`] together. One alone is always let in: the largest,
+    /// a list of restricted rows, is bounded by the check.
+    pub fn memory(&mut self, file: &File) -> Result<(), Refusal> {
+        let held = |open: &mut Open| if let Open::File(file) = open { file.held() } else { 0 };
+        let held: usize = self.iter().map(held).sum();
+        if file.held() == 0 || held == 0 || held + file.held() <= MEMORY {
+            return Ok(());
+        }
+        Err(Refusal::rejected("the files that are open in this session are too large together: close some first"))
+    }
+
     /// The upload under way at a place, if this session writes it.
     pub fn upload_at(&mut self, spot: &Spot) -> Option<&mut Incoming> {
         self.iter().find_map(|open| match open {
@@ -164,8 +179,21 @@ impl Handles<Open> {
 
 impl File {
     pub fn text(text: String, modified: Timestamp) -> Self {
-        let stat = Stat::file(text.len() as u64, modified);
-        Self { source: Source::Bytes(Arc::from(text.into_bytes())), stat, lease: None }
+        Self::shared(Arc::from(text.into_bytes()), modified)
+    }
+
+    /// A file whose bytes others may hold as well.
+    pub fn shared(bytes: Arc<[u8]>, modified: Timestamp) -> Self {
+        let stat = Stat::file(bytes.len() as u64, modified);
+        Self { source: Source::Bytes(bytes), stat, lease: None }
+    }
+
+    /// Bytes that it holds in memory.
+    fn held(&self) -> usize {
+        match &self.source {
+            Source::Bytes(bytes) => bytes.len(),
+            Source::Object(_) => 0,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::dispatch::{Operation, Request};
 use super::provider::Spot;
 use super::reply::{self, Answer};
 use super::session::Core;
-use super::shared::Shared;
+use super::shared::{About, Shared};
 use super::status::No;
 use crate::types::Refusal;
 
@@ -71,7 +71,7 @@ impl Core {
         let place = self.shared.operations.clone().acquire_owned().await.map_err(closed)?;
         let turn = self.turns.take(&spots);
         let (shared, id, operation) = (self.shared.clone(), request.id, request.operation);
-        let subject = std::mem::take(&mut self.subject);
+        let about = std::mem::take(&mut self.about);
         tokio::spawn(async move {
             turn.comes().await;
             // A task of its own: should it panic, the client still gets an answer.
@@ -83,37 +83,33 @@ impl Core {
             // that, and takes nothing meanwhile.
             drop(turn);
             drop(place);
-            answer(&shared, id, operation, &subject, outcome).await;
+            answer(&shared, id, operation, &about, outcome).await;
         });
         Ok(Answer::Later)
     }
 }
 
-async fn answer(
-    shared: &Arc<Shared>,
-    id: u32,
-    operation: &Operation,
-    subject: &[u8],
-    outcome: Result<Answer, Refusal>,
-) {
+async fn answer(shared: &Arc<Shared>, id: u32, operation: &Operation, about: &About, outcome: Result<Answer, Refusal>) {
     let mut packet = Vec::with_capacity(64);
     match outcome {
         Ok(answer) => {
-            if let Answer::Accepted(receipt) = &answer
-                && let Some(line) = shared.accepted(receipt)
-            {
-                shared.send_late(Out::Line(line)).await;
+            if let Answer::Accepted(receipt) = &answer {
+                say(shared, shared.lines.accepted(receipt)).await;
             }
             reply::answer(&mut packet, id, &answer);
         }
         Err(refusal) => {
-            if let Some(line) = shared.refused(operation, subject, &refusal).await {
-                shared.send_late(Out::Line(line)).await;
-            }
+            say(shared, shared.refused(operation, about, &refusal).await).await;
             reply::refusal(&mut packet, id, &refusal);
         }
     }
     shared.send_late(Out::Data(packet)).await;
+}
+
+async fn say(shared: &Shared, lines: Vec<String>) {
+    for line in lines {
+        shared.send_late(Out::Line(line)).await;
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a loader sees: `/queue/<delivery>/manifest.json` and `object.age`, for the deliveries that its account may take.
+//! What a loader sees: `/queue/<delivery>/` with `manifest.json`, `object.age` and, when rows are restricted,
+//! `restricted.txt`, for the deliveries that its account may take.
 //!
 //! Must never show a delivery that the account's `take` does not cover, nor an object that another holds or nobody
 //! claimed. Called by `tree`, and by READ when a lease may have ended.
@@ -24,6 +25,7 @@ pub(super) enum Node {
     Queue,
     Delivery(DeliveryId),
     Manifest(DeliveryId),
+    Restricted(DeliveryId),
     Object(DeliveryId),
 }
 
@@ -40,6 +42,7 @@ pub(super) fn locate(components: &[&[u8]]) -> Result<Node, Refusal> {
         [] => Ok(Node::Queue),
         [delivery] => Ok(Node::Delivery(id(delivery)?)),
         [delivery, b"manifest.json"] => Ok(Node::Manifest(id(delivery)?)),
+        [delivery, b"restricted.txt"] => Ok(Node::Restricted(id(delivery)?)),
         [delivery, b"object.age"] => Ok(Node::Object(id(delivery)?)),
         _ => Err(missing()),
     }
@@ -52,6 +55,10 @@ pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> 
         Node::Manifest(id) => {
             let delivery = delivery(shared, id).await?;
             Ok(Stat::file(manifest(&delivery).len() as u64, delivery.receipt.time))
+        }
+        Node::Restricted(id) => {
+            let delivery = delivery(shared, id).await?;
+            Ok(Stat::file(restricted(shared, &delivery).await?.len() as u64, delivery.receipt.time))
         }
         Node::Object(id) => {
             let delivery = delivery(shared, id).await?;
@@ -73,12 +80,16 @@ pub(super) async fn list(shared: &Shared, node: &Node) -> Result<Listing, Refusa
             let time = delivery.receipt.time;
             let size = manifest(&delivery).len() as u64;
             let mut entries = vec![Entry { name: "manifest.json".into(), stat: Stat::file(size, time) }];
+            if delivery.receipt.report.restricted > 0 {
+                let size = restricted(shared, &delivery).await?.len() as u64;
+                entries.push(Entry { name: "restricted.txt".into(), stat: Stat::file(size, time) });
+            }
             if delivery.object {
                 entries.push(Entry { name: "object.age".into(), stat: object(&delivery) });
             }
             Ok(Listing::new(Stat::shelf(time), shelf, entries, More::Nothing))
         }
-        Node::Manifest(_) | Node::Object(_) => Err(not_a_directory()),
+        Node::Manifest(_) | Node::Restricted(_) | Node::Object(_) => Err(not_a_directory()),
     }
 }
 
@@ -88,6 +99,10 @@ pub(super) async fn read(shared: &Shared, node: &Node) -> Result<File, Refusal> 
         Node::Manifest(id) => {
             let delivery = delivery(shared, id).await?;
             Ok(File::text(manifest(&delivery), delivery.receipt.time))
+        }
+        Node::Restricted(id) => {
+            let delivery = delivery(shared, id).await?;
+            Ok(File::text(restricted(shared, &delivery).await?, delivery.receipt.time))
         }
         Node::Object(id) => open(shared, id).await,
     }
@@ -164,6 +179,24 @@ fn manifest(delivery: &Delivery) -> String {
     format!("{:#}\n", delivery.manifest())
 }
 
+/// The lines that name the delivery's restricted rows.
+///
+/// # Errors
+/// It has none; or the ledger lost them, which must not look like none.
+async fn restricted(shared: &Shared, delivery: &Delivery) -> Result<String, Refusal> {
+    if delivery.receipt.report.restricted == 0 {
+        return Err(missing());
+    }
+    let upload = delivery.receipt.upload;
+    match shared.services.ledger.restricted(upload).await.map_err(ledger_failed)? {
+        Some(lines) => Ok(lines),
+        None => {
+            tracing::error!(upload.id = %upload, "the ledger counts restricted rows of an upload and does not list them");
+            Err(Refusal::failure("the gateway does not find the list of restricted rows: ask the people who run it"))
+        }
+    }
+}
+
 /// Deliveries of the queue, page by page.
 pub(super) struct Deliveries {
     after: Option<DeliveryId>,
@@ -236,6 +269,7 @@ mod tests {
         assert_eq!(at("/queue/"), Ok(Node::Queue));
         assert_eq!(at(&format!("queue/{ID}")), Ok(Node::Delivery(id)));
         assert_eq!(at(&format!("/queue/{ID}/manifest.json")), Ok(Node::Manifest(id)));
+        assert_eq!(at(&format!("/queue/{ID}/restricted.txt")), Ok(Node::Restricted(id)));
         assert_eq!(at(&format!("/queue/{ID}/object.age")), Ok(Node::Object(id)));
         let upper = format!("/queue/{}", ID.to_uppercase());
         for path in ["/a.csv", "/receipts", "/help.txt", "/queue/x", "/queue/x/object.age", "/queue2", upper.as_str()] {

@@ -8,6 +8,7 @@
 //! `loader`), and `reply` answers at once, `later` when the disk is done, or `reads` when the client has room.
 
 mod attrs;
+mod contract;
 mod directories;
 mod dispatch;
 mod extensions;
@@ -15,6 +16,7 @@ mod files;
 mod handles;
 mod help;
 mod later;
+mod lines;
 mod loader;
 mod names;
 mod paths;
@@ -29,6 +31,7 @@ mod tests;
 mod tree;
 mod wire;
 
+pub use contract::Since as ContractSince;
 pub use session::Session;
 
 use crate::audit::Recorder;
@@ -46,6 +49,8 @@ pub struct Services {
     pub vault: Vault,
     pub recorder: Recorder,
     pub clock: Clock,
+    /// For the times of the files under /contract.
+    pub contract: ContractSince,
 }
 
 /// What goes back to the client.

@@ -38,11 +38,11 @@ pub(super) async fn setstat(core: &mut Core, mut request: Request<'_>) -> Result
     let wanted = request.fields.attrs()?;
     let spot = match node(&core.shared, path)? {
         Node::Upload(spot) => spot,
-        Node::Help | Node::Receipt(_) => return Err(read_only().into()),
-        Node::Root | Node::Dataset(_) | Node::Receipts => {
+        node if node.is_directory() => {
             fits_size(wanted, 0)?;
             return Ok(Answer::Done);
         }
+        _ => return Err(read_only().into()),
     };
     if let Some(incoming) = core.handles.upload_at(&spot) {
         incoming.set(wanted)?;
@@ -70,8 +70,8 @@ pub(super) async fn remove(core: &mut Core, mut request: Request<'_>) -> Result<
     let path = request.path(core)?;
     let spot = match node(&core.shared, path)? {
         Node::Upload(spot) => spot,
-        Node::Help | Node::Receipt(_) => return Err(read_only().into()),
-        Node::Root | Node::Dataset(_) | Node::Receipts => return Err(fixed().into()),
+        node if node.is_directory() => return Err(fixed().into()),
+        _ => return Err(read_only().into()),
     };
     let shared = core.shared.clone();
     core.later(&request, [spot.clone()], async move {
@@ -116,14 +116,14 @@ pub(super) async fn rename(core: &mut Core, mut request: Request<'_>) -> Result<
 fn movable(node: Node) -> Result<Spot, Refusal> {
     match node {
         Node::Upload(spot) => Ok(spot),
-        Node::Help | Node::Receipt(_) => Err(read_only()),
-        Node::Root | Node::Dataset(_) | Node::Receipts => Err(fixed()),
+        node if node.is_directory() => Err(fixed()),
+        _ => Err(read_only()),
     }
 }
 
 pub(super) async fn mkdir(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let path = request.path(core)?;
-    if let Ok(Node::Root | Node::Dataset(_) | Node::Receipts) = node(&core.shared, path) {
+    if node(&core.shared, path).is_ok_and(|node| node.is_directory()) {
         return Err(Refusal::rejected("the directory exists already").into());
     }
     Err(Refusal::denied(

@@ -1,4 +1,4 @@
-//! What a provider sees: its organisation's inbox, dataset directories, receipts and the help.
+//! What a provider sees: its organisation's inbox, dataset directories, receipts, the contract and the help.
 //!
 //! Must never reach beyond the organisation of the session: every question to the ledger and to intake carries it. Called
 //! by `tree` and by the operations that change something.
@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use super::attrs::{Entry, Stat};
 use super::handles::File;
-use super::help;
 use super::shared::{Shared, ledger_failed};
 use super::tree::{Listing, More, PAGE, is_a_directory, missing, not_a_directory};
+use super::{contract, help};
 use crate::audit::{Event, Form, Kind, Receipt};
 use crate::config::{Config, Org};
 use crate::intake::DraftView;
@@ -17,6 +17,7 @@ use crate::ledger::Listed;
 use crate::types::{DatasetName, FileName, Place, Refusal, Timestamp, UploadId};
 
 const RECEIPTS: &[u8] = b"receipts";
+const CONTRACT: &[u8] = b"contract";
 const HELP: &[u8] = b"help.txt";
 
 /// A name in a place: what an upload is put at.
@@ -31,10 +32,19 @@ pub(super) enum Node {
     Root,
     Dataset(DatasetName),
     Receipts,
+    Contract,
     Help,
     Receipt(ReceiptFile),
+    /// A name under /contract that may be one of its files.
+    ContractFile(String),
     /// An upload, a draft, or a name that may become one.
     Upload(Spot),
+}
+
+impl Node {
+    pub fn is_directory(&self) -> bool {
+        matches!(self, Node::Root | Node::Dataset(_) | Node::Receipts | Node::Contract)
+    }
 }
 
 /// A name under /receipts that may be one of a receipt's two files.
@@ -79,8 +89,12 @@ pub(super) fn locate(org: &Org, components: &[&[u8]]) -> Result<Node, Refusal> {
     match *components {
         [] => Ok(Node::Root),
         [RECEIPTS] => Ok(Node::Receipts),
+        [CONTRACT] => Ok(Node::Contract),
         [HELP] => Ok(Node::Help),
         [RECEIPTS, name] => receipt_file(name).map(Node::Receipt).ok_or_else(missing),
+        [CONTRACT, name] => {
+            std::str::from_utf8(name).map(|name| Node::ContractFile(name.to_owned())).map_err(|_| missing())
+        }
         [name] => match dataset(name) {
             Some(dataset) => Ok(Node::Dataset(dataset)),
             None => upload(Place::Inbox, name),
@@ -102,8 +116,9 @@ fn receipt_file(name: &[u8]) -> Option<ReceiptFile> {
 pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> {
     match node {
         Node::Root | Node::Dataset(_) => Ok(Stat::inbox(shared.begun)),
-        Node::Receipts => Ok(Stat::shelf(shared.begun)),
+        Node::Receipts | Node::Contract => Ok(Stat::shelf(shared.begun)),
         Node::Help => Ok(help(shared)?.stat),
+        Node::ContractFile(name) => Ok(contract_file(shared, name)?.stat),
         Node::Receipt(file) => {
             let receipt = receipt(shared, file).await?;
             Ok(Stat::file(receipt.file(file.form).len() as u64, receipt.time))
@@ -118,8 +133,9 @@ pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> 
 
 pub(super) async fn read(shared: &Shared, node: &Node) -> Result<File, Refusal> {
     match node {
-        Node::Root | Node::Dataset(_) | Node::Receipts => Err(is_a_directory()),
+        Node::Root | Node::Dataset(_) | Node::Receipts | Node::Contract => Err(is_a_directory()),
         Node::Help => help(shared),
+        Node::ContractFile(name) => contract_file(shared, name),
         Node::Receipt(file) => {
             let receipt = receipt(shared, file).await?;
             let event = Event::new(shared.now(), Kind::ReceiptRead, shared.principal.actor().clone())
@@ -148,13 +164,18 @@ pub(super) fn list(shared: &Shared, node: &Node) -> Result<Listing, Refusal> {
         Node::Root => {
             let mut entries: Vec<Entry> =
                 org.datasets.iter().map(|name| Entry { name: name.to_string(), stat: inbox }).collect();
+            entries.push(Entry { name: "contract".into(), stat: shelf });
             entries.push(Entry { name: "receipts".into(), stat: shelf });
             entries.push(Entry { name: "help.txt".into(), stat: help(shared)?.stat });
             Ok(uploads(shared, inbox, entries, Place::Inbox, since))
         }
         Node::Dataset(name) => Ok(uploads(shared, inbox, Vec::new(), Place::Dataset(name.clone()), since)),
         Node::Receipts => Ok(Listing::new(shelf, inbox, [], More::Receipts(Receipts { since, after: None }))),
-        Node::Help | Node::Receipt(_) | Node::Upload(_) => Err(not_a_directory()),
+        Node::Contract => {
+            let files = contract::list(&config, org, &shared.services.contract, shared.now());
+            Ok(Listing::new(shelf, inbox, files, More::Nothing))
+        }
+        Node::Help | Node::Receipt(_) | Node::ContractFile(_) | Node::Upload(_) => Err(not_a_directory()),
     }
 }
 
@@ -177,6 +198,11 @@ fn listed_since(org: &Org, now: Timestamp) -> Timestamp {
 fn help(shared: &Shared) -> Result<File, Refusal> {
     let config = shared.config();
     Ok(File::text(help::text(&config, org(&config, shared)?), shared.begun))
+}
+
+fn contract_file(shared: &Shared, name: &str) -> Result<File, Refusal> {
+    let config = shared.config();
+    contract::file(&config, org(&config, shared)?, name, &shared.services.contract, shared.now())
 }
 
 async fn receipt(shared: &Shared, file: &ReceiptFile) -> Result<Receipt, Refusal> {
@@ -265,6 +291,8 @@ mod tests {
         assert_eq!(at("/"), Ok(Node::Root));
         assert_eq!(at("/ims-interventions/"), Ok(Node::Dataset(ims.clone())));
         assert_eq!(at("receipts"), Ok(Node::Receipts));
+        assert_eq!(at("/contract/"), Ok(Node::Contract));
+        assert_eq!(at("/contract/x.toml"), Ok(Node::ContractFile("x.toml".into())));
         assert_eq!(at("/help.txt"), Ok(Node::Help));
         assert_eq!(at("/a.csv"), Ok(upload(Place::Inbox, "a.csv")));
         assert_eq!(at("/ims-interventions/a.csv"), Ok(upload(Place::Dataset(ims), "a.csv")));
@@ -274,9 +302,15 @@ mod tests {
 
     #[test]
     fn what_the_organisation_does_not_have_is_missing_whatever_others_have() {
-        for path in
-            ["/other-dataset/a.csv", "/queue/x/y", "/receipts/a.csv", "/a/b", "/ims-interventions/a/b", "/help.txt/a"]
-        {
+        for path in [
+            "/other-dataset/a.csv",
+            "/queue/x/y",
+            "/receipts/a.csv",
+            "/a/b",
+            "/ims-interventions/a/b",
+            "/help.txt/a",
+            "/contract/a/b",
+        ] {
             assert_eq!(at(path), Err(RefusalKind::NotFound), "{path}");
         }
         // Another organisation's dataset and a loader's queue are names like any other.

@@ -28,7 +28,7 @@ const JOIN: usize = 32 * 1024;
 #[derive(Debug)]
 pub(super) enum Answer {
     Done,
-    /// Done, and an upload was accepted by it: the client gets a line, too.
+    /// Done, and an upload was accepted by it: the client gets lines, too.
     Accepted(Box<Receipt>),
     /// No more data or names.
     End,
@@ -156,11 +156,13 @@ impl<'o> Replies<'o> {
     pub fn refusal(&mut self, id: u32, reason: &Refusal) -> Result<(), Broken> {
         self.packet(|bytes| refusal(bytes, id, reason))
     }
-    pub fn line(&mut self, line: Option<String>) -> Result<(), Broken> {
-        let Some(line) = line else { return Ok(()) };
-        let size = line.len() + 1;
-        self.out.push(Out::Line(line));
-        self.spend(size)
+    pub fn lines(&mut self, lines: Vec<String>) -> Result<(), Broken> {
+        for line in lines {
+            let size = line.len() + 1;
+            self.out.push(Out::Line(line));
+            self.spend(size)?;
+        }
+        Ok(())
     }
     /// A whole DATA packet (or its refusal). READs wait for room before they are served, so this is never debt.
     pub fn read(&mut self, packet: Vec<u8>) {

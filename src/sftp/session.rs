@@ -14,7 +14,7 @@ use super::handles::Handles;
 use super::later::Turns;
 use super::reads::Reads;
 use super::reply::{Answer, Replies};
-use super::shared::Shared;
+use super::shared::{About, Shared};
 use super::wire::{Framer, Part, Piece};
 use super::{Broken, Out, Services};
 use crate::access::Principal;
@@ -41,8 +41,8 @@ pub(super) struct Core {
     pub handles: Handles,
     pub reads: Arc<Reads>,
     pub turns: Turns,
-    /// The path that the request at hand is about, for the audit log.
-    pub subject: Vec<u8>,
+    /// What the request at hand is about.
+    pub about: About,
 }
 
 impl Session {
@@ -57,7 +57,7 @@ impl Session {
             handles: Handles::default(),
             reads: Arc::default(),
             turns: Turns::default(),
-            subject: Vec::new(),
+            about: About::default(),
         };
         Self { framer: Framer::default(), core, ready: false, debt: 0, debt_max, broken: None }
     }
@@ -152,7 +152,8 @@ async fn write(core: &mut Core, part: Part<'_>, replies: &mut Replies<'_>) -> Re
     match outcome {
         Ok(()) => replies.answer(part.id, &Answer::Done),
         Err(refusal) => {
-            replies.line(core.shared.refused(&STREAMED, &[], &refusal).await)?;
+            let about = About { path: Vec::new(), upload: files::name_of(core, part.handle) };
+            replies.lines(core.shared.refused(&STREAMED, &about, &refusal).await)?;
             replies.refusal(part.id, &refusal)
         }
     }

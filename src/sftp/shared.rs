@@ -1,30 +1,25 @@
 //! What a session shares with the operations it spawned: who it is, what it uses, and the bounded ways in which it speaks
-//! to the client beside the answers (lines on standard error) and to the audit log (refused requests).
+//! to the client beside the answers (`lines` on standard error) and to the audit log (refused requests).
 //!
 //! Must never let one session flood either. Called by everything in `sftp`.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 
 use super::dispatch::{Operation, Told};
-use super::status::cut;
-use super::{Out, Services, help};
+use super::lines::Lines;
+use super::{Out, Services};
 use crate::access::Principal;
-use crate::audit::{Event, Kind, Receipt};
+use crate::audit::{Event, Kind};
 use crate::config::Config;
 use crate::ledger::LedgerError;
-use crate::types::{Refusal, RefusalKind, Timestamp};
+use crate::types::{FileName, Refusal, RefusalKind, Timestamp};
 
 /// Operations of one session that may wait for the disk at once.
 const OPERATIONS: usize = 64;
-/// Lines for standard error in one session, and how many of them may tell of acceptances.
-const LINES: u32 = 30;
-const ACCEPTANCES: u32 = 10;
-/// Most bytes of such a line.
-const LINE_MAX: usize = 200;
 /// Refused requests of one session that get an event each; the rest are counted in one at the end.
 const REFUSALS: u64 = 100;
 /// What a late answer costs in memory beside its bytes: the task that waits to send it.
@@ -34,6 +29,15 @@ pub(super) const SUBJECT_MAX: usize = 512;
 /// What any one request may take before it is answered that it failed. Closing an upload takes as long as it takes.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// What a request is about, for whoever hears that it was refused.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    /// As the client wrote it, cut.
+    pub path: Vec<u8>,
+    /// The upload whose handle it names.
+    pub upload: Option<FileName>,
+}
+
 pub(super) struct Shared {
     pub principal: Principal,
     pub services: Arc<Services>,
@@ -41,11 +45,9 @@ pub(super) struct Shared {
     pub begun: Timestamp,
     /// Places for operations that wait for the disk.
     pub operations: Arc<Semaphore>,
+    /// What is said on the client's standard error.
+    pub lines: Lines,
     late: mpsc::Sender<Out>,
-    openssh: bool,
-    lines: AtomicU32,
-    acceptances: AtomicU32,
-    last_line: Mutex<String>,
     refusals: AtomicU64,
     /// Bytes of late answers that wait for the channel to take them.
     queued: AtomicUsize,
@@ -60,11 +62,8 @@ impl Shared {
             principal,
             services,
             operations: Arc::new(Semaphore::new(OPERATIONS)),
+            lines: Lines::new(openssh),
             late,
-            openssh,
-            lines: AtomicU32::new(0),
-            acceptances: AtomicU32::new(0),
-            last_line: Mutex::new(String::new()),
             refusals: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
@@ -100,44 +99,15 @@ impl Shared {
         self.sent.load(Relaxed) + self.queued.load(Relaxed)
     }
 
-    /// The line that a client reads when its upload is safe.
-    pub fn accepted(&self, receipt: &Receipt) -> Option<String> {
-        if self.acceptances.fetch_add(1, Relaxed) >= ACCEPTANCES {
-            return None;
-        }
-        self.line(&format!("accepted {} ({}), upload {}", receipt.name, help::size(receipt.size), receipt.upload))
-    }
-
-    /// A line for the client's standard error; none when it would not show it, has had enough, or just saw it.
-    fn line(&self, text: &str) -> Option<String> {
-        if !self.openssh {
-            return None;
-        }
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let line = cut(&format!("nightsafe: {text}"), LINE_MAX).to_owned();
-        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last == line {
-            return None;
-        }
-        match self.lines.fetch_add(1, Relaxed) {
-            n if n < LINES => {
-                last.clone_from(&line);
-                Some(line)
-            }
-            LINES => Some("nightsafe: further messages are left out".into()),
-            _ => None,
-        }
-    }
-
-    /// Tells of a refused request where it must be told: the audit log, and the returned line.
-    pub async fn refused(&self, operation: &Operation, subject: &[u8], refusal: &Refusal) -> Option<String> {
+    /// Tells of a refused request where it must be told: the audit log, and the returned lines.
+    pub async fn refused(&self, operation: &Operation, about: &About, refusal: &Refusal) -> Vec<String> {
         if operation.told == Told::UnlessMissing && refusal.kind == RefusalKind::NotFound {
-            return None;
+            return Vec::new();
         }
         if operation.told != Told::ByIntake {
-            self.audit_refusal(operation.name, subject, &refusal.reason).await;
+            self.audit_refusal(operation.name, &about.path, &refusal.reason).await;
         }
-        self.line(&refusal.reason)
+        self.lines.refused(about.upload.as_ref(), refusal)
     }
 
     async fn audit_refusal(&self, operation: &str, subject: &[u8], reason: &str) {

@@ -43,7 +43,7 @@ async fn an_upload_is_accepted_at_close_and_seen_at_once() {
     assert_eq!(client.close(&handle).await.code(), OK);
     assert_eq!(client.stat("/ims/a.csv").await.size(), 600_000);
     assert_eq!(client.list("/ims").await, ["a.csv"]);
-    assert_eq!(client.list("/").await, ["ims", "notes", "receipts", "help.txt"]);
+    assert_eq!(client.list("/").await, ["ims", "notes", "contract", "receipts", "help.txt"]);
 
     let receipts = client.list("/receipts").await;
     assert_eq!(receipts.len(), 2);
@@ -124,7 +124,8 @@ async fn a_rejection_says_why_in_the_status_in_a_line_and_in_a_report() {
     let closed = client.close(&handle).await;
     assert_eq!(closed.code(), FAILURE);
     assert!(closed.message().contains("empty"), "{}", closed.message());
-    assert_eq!(client.lines, [format!("nightsafe: {}", closed.message())]);
+    let said: String = client.lines.iter().map(|line| line.strip_prefix("nightsafe: ").unwrap()).collect();
+    assert_eq!(said, format!("rejected empty.csv: {}", closed.message()));
     assert!(client.list("/receipts").await[0].contains(".report."));
     assert!(client.list("/ims").await.is_empty());
     let missing = client.stat("/ims/empty.csv").await;
@@ -236,12 +237,101 @@ async fn lines_end_after_a_number_and_say_so() {
     let house = House::new();
     let mut client = house.client("nightly").await;
     for n in 0..100 {
-        // Reasons that differ.
-        client.ask(15, &text(format!("/{n}"))).await;
-        client.ask(19, &text("/x")).await;
+        let handle = client.create(&format!("/ims/{n}.csv")).await;
+        assert_eq!(client.close(&handle).await.code(), FAILURE);
     }
-    assert_eq!(client.lines.len(), 31);
-    assert_eq!(client.lines[30], "nightsafe: further messages are left out");
+    assert_eq!(client.lines.len(), 65);
+    assert!(client.lines[64].starts_with("nightsafe: further messages are left out"), "{:?}", client.lines[64]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_fault_is_answered_on_the_write_that_shows_it_and_recorded_at_close() {
+    let house = House::new();
+    let mut client = house.client("nightly").await;
+    let zip = [b"PK\x03\x04".as_slice(), &[7; 200_000]].concat();
+    let handle = client.create("/ims/a.csv").await;
+    let (mut offset, mut answered) = (0, None);
+    // The worker finds out some time after the bytes came; a client that goes on is told by a later WRITE.
+    for _ in 0..200 {
+        let reply = client.write(&handle, offset, &zip).await;
+        offset += zip.len() as u64;
+        if reply.code() != OK {
+            answered = Some(reply);
+            break;
+        }
+    }
+    let answered = answered.expect("a WRITE is refused before the file ends");
+    assert_eq!(answered.code(), FAILURE);
+    assert!(answered.message().contains("ZIP archive"), "{}", answered.message());
+    assert!(client.lines[0].starts_with("nightsafe: rejected a.csv: this is a ZIP archive"), "{:?}", client.lines);
+    let said = client.lines.len();
+    // What the client had sent already.
+    for _ in 0..3 {
+        let next = client.write(&handle, offset, &zip).await;
+        assert_eq!((next.code(), next.message()), (answered.code(), answered.message()));
+    }
+    assert_eq!(client.lines.len(), said, "the same again is no news");
+    let closed = client.close(&handle).await;
+    assert_eq!(closed.code(), FAILURE);
+    assert!(closed.message().contains("ZIP archive"), "{}", closed.message());
+    let reports = client.list("/receipts").await;
+    assert!(reports.len() == 2 && reports.iter().all(|name| name.contains(".report.")), "{reports:?}");
+    assert!(client.list("/ims").await.is_empty());
+    assert_eq!(house.events(Kind::UploadRejected).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listed_sizes_are_those_of_what_is_read() {
+    let house = House::new();
+    house.contract("ims", "ims.toml", "title = \"ims\"\n");
+    let mut client = house.client("nightly").await;
+    client.put("/ims/a.csv", &csv(100)).await;
+    let handle = client.create("/ims/empty.csv").await;
+    client.close(&handle).await;
+    let mut read = 0;
+    for directory in ["/receipts", "/contract"] {
+        for name in client.list(directory).await {
+            let path = format!("{directory}/{name}");
+            assert_eq!(client.stat(&path).await.size(), client.get(&path).await.len() as u64, "{path}");
+            read += 1;
+        }
+    }
+    assert_eq!(read, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_is_read_at_any_offset_and_never_written() {
+    let house = House::new();
+    house.contract("ims", "ims.toml", "title = \"ims\"\n");
+    house.contract("notes", "notes.toml", "title = \"notes\"\n");
+    let mut client = house.client("nightly").await;
+    assert_eq!(client.list("/contract").await, ["ims.toml", "notes.toml"]);
+    assert_eq!(client.get("/contract/ims.toml").await, b"title = \"ims\"\n");
+    let handle = client.open("/contract/ims.toml", 1).await.handle();
+    assert_eq!(client.read(&handle, 9, 3).await.data(), b"ims");
+    assert_eq!(client.read(&handle, 14, 100).await.code(), 1);
+
+    let ims = text("/contract/ims.toml");
+    let refused = [
+        client.open("/contract/ims.toml", 0x1a).await,
+        client.open("/contract/new.csv", 0x1a).await,
+        client.ask(13, &ims).await,
+        client.ask(18, &[ims.clone(), text("/contract/b.toml")].concat()).await,
+        client.ask(18, &[text("/ims/a.csv.part"), ims.clone()].concat()).await,
+        client.ask(9, &[&ims[..], &[0, 0, 0, 1], &5u64.to_be_bytes()].concat()).await,
+        client.ask(15, &text("/contract")).await,
+    ];
+    for (n, reply) in refused.iter().enumerate() {
+        assert_eq!(reply.code(), PERMISSION_DENIED, "{n}: {}", reply.message());
+    }
+    assert!(refused[1].message().contains("can only be read"), "{}", refused[1].message());
+    assert_eq!(client.open("/contract", 0x1a).await.code(), FAILURE, "a directory");
+
+    let mut meadow = house.client("meadow-it").await;
+    assert_eq!(meadow.list("/contract").await, ["ims.toml"]);
+    let nothing = meadow.stat("/contract/none.toml").await;
+    assert_eq!(meadow.stat("/contract/notes.toml").await.message(), nothing.message());
+    assert_eq!(meadow.open("/contract/notes.toml", 1).await.code(), NO_SUCH_FILE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -374,7 +464,7 @@ async fn another_organisation_finds_nothing() {
             assert!(reply.code() != OK && (request == 13 || reply.message() == nothing.message()), "{path}");
         }
     }
-    assert_eq!(meadow.list("/").await, ["ims", "receipts", "help.txt"]);
+    assert_eq!(meadow.list("/").await, ["ims", "contract", "receipts", "help.txt"]);
     assert!(meadow.list("/ims").await.is_empty() && meadow.list("/receipts").await.is_empty());
     assert!(!String::from_utf8(meadow.get("/help.txt").await).unwrap().contains("notes"));
 }

@@ -31,9 +31,9 @@ const REPLY_MAX: usize = 257 * 1024;
 const ROOM_MAX: usize = 2 * REPLY_MAX;
 /// Small replies are sent together up to this many bytes.
 const BATCH: usize = 32 * 1024;
-/// What a session may say on standard error.
-const LINES_MAX: usize = 40;
-const LINE_BYTES_MAX: usize = 8 * 1024;
+/// What a session may say on standard error; `sftp` stays within it by itself.
+const LINES_MAX: usize = 72;
+const LINE_BYTES_MAX: usize = 32 * 1024;
 
 pub(super) struct SftpChannel<S> {
     id: ChannelId,

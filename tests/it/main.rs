@@ -16,6 +16,7 @@ mod harness;
 mod architecture;
 mod canary;
 mod cli;
+mod contract;
 mod corpora;
 mod door;
 mod drafts;

@@ -11,7 +11,7 @@ use crate::access::fixture::{account, config, key, listener};
 use crate::access::{Access, Admission, Principal};
 use crate::audit::Kind;
 use crate::check::{Format, Rules};
-use crate::config::{Config, Dataset};
+use crate::config::{Config, ContractFile, Dataset};
 use crate::intake::Intake;
 use crate::ledger::{Filter, Ledger, Logged};
 use crate::sftp::reply::string;
@@ -26,7 +26,7 @@ pub(super) const ROOM: usize = 8 * 1024 * 1024;
 pub(super) struct House {
     pub services: Arc<Services>,
     /// Keeps the configuration live.
-    _config: watch::Sender<Arc<Config>>,
+    config: watch::Sender<Arc<Config>>,
     accounts: Vec<(String, russh::keys::PrivateKey)>,
     access: Access,
     _dir: tempfile::TempDir,
@@ -67,9 +67,18 @@ impl House {
         let recorder = ledger.recorder();
         let access = Access::new(live.clone(), recorder.clone(), clock.clone());
         let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone());
-        let services = Arc::new(Services { config: live, intake, ledger, vault, recorder, clock });
+        let services =
+            Arc::new(Services { config: live, intake, ledger, vault, recorder, clock, contract: Default::default() });
         let accounts = accounts.into_iter().map(|(name, _, key)| (name, key)).collect();
-        Self { services, _config: sender, accounts, access, _dir: dir }
+        Self { services, config: sender, accounts, access, _dir: dir }
+    }
+
+    /// Adds a file to a dataset's contract.
+    pub fn contract(&self, dataset: &str, name: &str, content: &str) {
+        self.config.send_modify(|config| {
+            let dataset = Arc::make_mut(config).datasets.get_mut(&dataset.parse().unwrap()).unwrap();
+            dataset.contract.push(ContractFile { name: name.into(), content: content.into() });
+        });
     }
 
     async fn principal(&self, account: &str) -> Principal {

@@ -120,3 +120,32 @@ async fn an_enormous_window_is_served_to_the_end_without_holding_it_all() {
     }
     assert!(data == whole);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restricted_rows_are_listed_beside_the_manifest_when_there_are_any() {
+    let house = House::new();
+    house.client("nightly").await.put("/ims/a.csv", &csv(1000)).await;
+    let mut ended = crate::ledger::testing::ended("harbour", "b.csv", house.services.clock.now());
+    ended.receipt.report.restricted = 6;
+    ended.restricted = crate::audit::Restricted { ranges: vec![(17, 17), (20, 24)], count: 6 };
+    house.services.ledger.accept(ended).await.unwrap();
+    let mut loader = house.client("loader").await;
+    let mut with_rows = 0;
+    for id in loader.list("/queue").await {
+        let manifest = loader.get(&format!("/queue/{id}/manifest.json")).await;
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let path = format!("/queue/{id}/restricted.txt");
+        if manifest["restricted"] == 0 {
+            assert_eq!(loader.list(&format!("/queue/{id}")).await, ["manifest.json", "object.age"]);
+            assert_eq!(loader.stat(&path).await.code(), NO_SUCH_FILE);
+            assert_eq!(loader.open(&path, 1).await.code(), NO_SUCH_FILE);
+            continue;
+        }
+        with_rows += 1;
+        assert!(loader.list(&format!("/queue/{id}")).await.contains(&"restricted.txt".to_owned()));
+        assert_eq!(loader.get(&path).await, b"17\n20-24\n");
+        assert_eq!(loader.stat(&path).await.size(), 9);
+        assert_eq!(loader.open(&path, 0x1a).await.code(), PERMISSION_DENIED);
+    }
+    assert_eq!(with_rows, 1);
+}

@@ -1,12 +1,17 @@
-//! /help.txt: what may be sent here, how to name it, the limits, whom to ask. Made from the configuration in force.
+//! /help.txt: what may be sent here and what is demanded of it, how to send it, whom to ask. Made from the configuration
+//! in force; `dataset` says what one dataset demands, `table` what its content must be, `habits` how strict it is.
 //!
 //! Must never name another organisation, or a dataset that this one may not send. Does no input or output. Called by
 //! `provider`.
 
+mod dataset;
+mod habits;
+mod table;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::config::{Config, Dataset, Format, Org, Rules};
+use crate::config::{Config, Dataset, Org};
 
 pub(super) fn text(config: &Config, org: &Org) -> String {
     let mut text = format!("{}: sending files for {}\n\n", config.server.name, org.name);
@@ -16,45 +21,13 @@ pub(super) fn text(config: &Config, org: &Org) -> String {
     } else {
         text.push_str("What may be sent\n----------------\n");
         for dataset in datasets {
-            describe(&mut text, dataset);
+            dataset::describe(&mut text, config, org, dataset);
         }
         where_to(&mut text, org);
     }
     how(&mut text, config, org);
     let _ = write!(text, "\nWhom to ask\n-----------\n{}\n", config.server.contact);
     text
-}
-
-fn describe(text: &mut String, dataset: &Dataset) {
-    let rules = &dataset.rules;
-    let _ = writeln!(text, "/{}/  {}", dataset.name, dataset.title);
-    if !dataset.description.is_empty() {
-        let _ = writeln!(text, "    {}", dataset.description.trim().replace('\n', "\n    "));
-    }
-    let format = match rules.format {
-        Format::Csv => "CSV text (no spreadsheet, archive, document or program)",
-        Format::Opaque => "any file",
-    };
-    let _ = writeln!(text, "    Format      {format}");
-    let _ = writeln!(text, "    File name   {}", naming(rules));
-    let _ = writeln!(text, "    Size        {}\n", sizes(rules));
-}
-
-fn naming(rules: &Rules) -> String {
-    match (&rules.name_hint, &rules.name, rules.format) {
-        (Some(hint), ..) => hint.clone(),
-        (None, Some(pattern), _) => format!("must match {}", pattern.as_str()),
-        (None, None, Format::Csv) => "any that ends in .csv".into(),
-        (None, None, Format::Opaque) => "any".into(),
-    }
-}
-
-fn sizes(rules: &Rules) -> String {
-    match rules.min_size {
-        0 => format!("up to {}; empty files are taken", size(rules.max_size)),
-        1 => format!("up to {}; empty files are rejected", size(rules.max_size)),
-        least => format!("{} to {}", size(least), size(rules.max_size)),
-    }
 }
 
 fn where_to(text: &mut String, org: &Org) {
@@ -76,6 +49,12 @@ fn how(text: &mut String, config: &Config, org: &Org) {
         "\nHow it works\n------------\n\
          - A file is taken when your client's upload ends without an error. It is checked while it arrives; a file that\n  \
            is not as it should be is rejected as a whole, with the reason.\n\
+         - What makes the rest pointless (a wrong header, a wrong type of file) ends the upload at once. Other errors are\n  \
+           gathered to the end: the report counts them by column and rule, with the first rows of each, and never shows\n  \
+           what is in a cell.\n\
+         - A file may be taken with remarks: it is loaded, and the receipt says what looked odd.\n\
+         - /contract/ has the demands as files: the dataset's settings, its schema and its code lists. With these the\n  \
+           program nightsafe checks a file on your own machine, as it is checked here: see \"Before sending\" above.\n\
          - /receipts/ holds a receipt for each accepted file and a report for each rejected one, as JSON and as text,\n  \
            for {listed}. Accepted files stay listed as long.\n\
          - Files cannot be read back, renamed or removed once they are accepted: they are sealed, and this gateway has\n  \
@@ -88,19 +67,43 @@ fn how(text: &mut String, config: &Config, org: &Org) {
          - All files of your organisation here may hold {quota} together; {handles} files may be open at a time.\n\
          - File names: at most 255 bytes of UTF-8, without '/', control characters and characters that hide or reorder text.\n",
         listed = span(org.retention.listed),
-        suffixes = list(&config.intake.working_suffixes),
+        suffixes = suffixes(config),
         drafts = span(config.intake.drafts_expire),
         quota = size(org.quota),
         handles = config.limits.handles_per_session,
     );
 }
 
-fn list(words: &[String]) -> String {
-    match words {
+fn suffixes(config: &Config) -> String {
+    match config.intake.working_suffixes.as_slice() {
         [] => "(none are configured)".into(),
-        [one] => one.clone(),
-        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+        suffixes => list(suffixes, "or"),
     }
+}
+
+/// `a, b and c`; nothing for nothing.
+fn list(words: &[impl AsRef<str>], join: &str) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.as_ref().to_owned(),
+        [most @ .., last] => {
+            let most: Vec<&str> = most.iter().map(AsRef::as_ref).collect();
+            format!("{} {join} {}", most.join(", "), last.as_ref())
+        }
+    }
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Bytes in the largest binary unit that says it exactly, or to one decimal.
@@ -113,7 +116,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     const UNITS: [(u64, &str); 3] = [(24 * 3600, "day"), (3600, "hour"), (60, "minute")];
     let seconds = duration.as_secs();
     let (count, unit) = UNITS
@@ -147,13 +150,13 @@ pub(super) mod tests {
         }
     }
 
-    fn dataset(name: &str, title: &str) -> Dataset {
+    pub fn dataset(name: &str, title: &str) -> Dataset {
         let rules = Rules { name_hint: Some("AGENCY_YYYY-MM.csv".into()), ..Rules::of(Format::Csv, 2 << 30) };
         let name: crate::types::DatasetName = name.parse().unwrap();
         Dataset { title: title.into(), description: "One row each.\nUTF-8.".into(), ..Dataset::of(name, rules) }
     }
 
-    fn config() -> Config {
+    pub(in crate::sftp) fn config() -> Config {
         let datasets =
             [dataset("ims-interventions", "IMS interventions"), dataset("secret-study", "A study of others")];
         Config {
