@@ -108,27 +108,3 @@ fn bytes_in_words(bytes: u64) -> String {
         None => format!("{bytes} bytes"),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rules(format: Format) -> Rules {
-        Rules::of(format, 2048)
-    }
-
-    #[test]
-    fn a_name_fits_whole_or_not_at_all() {
-        let fits = |rules: &Rules, name: &str| rules.name_fits(&name.parse().unwrap()).is_ok();
-        let mut csv = rules(Format::Csv);
-        assert!(fits(&csv, "a.csv") && fits(&csv, "A.CSV") && !fits(&csv, "a.xlsx") && !fits(&csv, ".csv"));
-        assert!(!fits(&csv, "ä.cs") && !fits(&csv, "aäcsv"));
-        assert!(fits(&rules(Format::Opaque), "anything"));
-        csv.name = Some(Regex::new(r"a|[A-Z]{3}[0-9]{4}_[0-9]{4}-[0-9]{2}\.csv|ab").unwrap());
-        assert!(fits(&csv, "ABC1234_2024-01.csv") && fits(&csv, "a") && fits(&csv, "ab"));
-        assert!(!fits(&csv, "xABC1234_2024-01.csv") && !fits(&csv, "ABC1234_2024-01.csv.gz") && !fits(&csv, "abc"));
-        csv.name_hint = Some("AGENCY_YYYY-MM.csv".into());
-        let why = csv.name_fits(&"x.csv".parse().unwrap()).unwrap_err().0;
-        assert!(why.contains("AGENCY_YYYY-MM.csv") && why.contains("x.csv"), "{why}");
-    }
-}

@@ -1,6 +1,6 @@
 //! `nightsafe check`: everything the configuration says, or everything that is wrong with it and where.
 //!
-//! Reads files only; it neither starts nor asks a daemon. The summary is made once, as JSON, and the text is a view of it.
+//! Reads files, and asks the scanner whether it is there; it neither starts nor asks a daemon. The summary is made once, as JSON, and the text is a view of it.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::config_file::ConfigFile;
-use crate::check::Format;
+use super::dataset::demands;
 use crate::config::units::{format_duration, format_size};
-use crate::config::{self, Account, AlgorithmSet, Dataset, Diagnostic, Loaded, Network, Org, Warning};
+use crate::config::{
+    self, Account, AlgorithmSet, ClamdAddress, Dataset, Diagnostic, Loaded, Network, OnReject, Org, Warning,
+};
+use crate::scan;
 use crate::types::{Clock, Role, Timestamp};
 
 /// Says what the configuration means, or what is wrong with it
@@ -31,10 +34,23 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     match config::load_with_warnings(&args.config.path) {
-        Ok(loaded) if args.json => writeln!(out, "{:#}", summary(&loaded, now))?,
-        Ok(loaded) => {
-            show_warnings(&mut err, &loaded.warnings)?;
-            show(&mut out, &summary(&loaded, now))?;
+        Ok(mut loaded) => {
+            let scanner = match scanner(&loaded) {
+                None => Value::Null,
+                Some(Ok((engine, signatures))) => json!({"engine": engine, "signatures": signatures}),
+                Some(Err(warning)) => {
+                    loaded.warnings.push(warning);
+                    json!({"engine": null, "signatures": null})
+                }
+            };
+            let mut summary = summary(&loaded, now);
+            summary["scanner"] = scanner;
+            if args.json {
+                writeln!(out, "{summary:#}")?;
+            } else {
+                show_warnings(&mut err, &loaded.warnings)?;
+                show(&mut out, &summary)?;
+            }
         }
         Err((errors, warnings)) => {
             if args.json {
@@ -118,6 +134,8 @@ fn summary(loaded: &Loaded, now: Timestamp) -> Value {
             "quota_bytes": org.quota,
             "listed": format_duration(org.retention.listed),
             "loaded": format_duration(org.retention.loaded),
+            "quarantined": format_duration(org.retention.quarantined),
+            "codes": org.codes,
             "disabled_keys": loaded.disabled_keys.get(&org.id).copied().unwrap_or(0),
             "accounts": accounts(org),
         })).collect::<Vec<_>>(),
@@ -125,17 +143,50 @@ fn summary(loaded: &Loaded, now: Timestamp) -> Value {
 }
 
 fn describe_dataset(dataset: &Dataset, loaded: &Loaded) -> Value {
-    json!({
-        "name": dataset.name.as_str(),
-        "title": dataset.title,
-        "format": match dataset.rules.format { Format::Csv => "csv", Format::Opaque => "opaque" },
-        "pattern": dataset.rules.name.as_ref().map(regex::Regex::as_str),
-        "name_hint": dataset.rules.name_hint,
-        "allow_empty": dataset.rules.min_size == 0,
-        "max_size_bytes": dataset.rules.max_size,
-        "schema": dataset.schema.as_ref().map(|path| path.to_string_lossy()),
-        "schema_sha256": loaded.schemas.get(&dataset.name),
-    })
+    let mut value = demands::json(dataset);
+    value["schema_sha256"] = json!(loaded.schemas.get(&dataset.name));
+    value["lines"] = json!(lines(dataset));
+    value
+}
+
+/// What it demands, in a few lines.
+fn lines(dataset: &Dataset) -> Vec<String> {
+    let mut lines = vec![demands::file(dataset)];
+    let name = dataset.rules.name_hint.as_deref().or(dataset.rules.name.as_ref().map(regex::Regex::as_str));
+    lines.extend(name.map(|name| format!("named {name}")));
+    if let (Some(columns), Some(path)) = (demands::columns(dataset), &dataset.schema) {
+        lines.push(format!("schema {}: {columns}", path.display()));
+    }
+    let rules = demands::rules(dataset).len();
+    let mut judged = vec![if rules == 0 { "no rules beyond it".to_owned() } else { count(rules, "rule") }];
+    judged.extend(demands::deviations(dataset));
+    if dataset.rules.table.is_some() {
+        lines.push(judged.join(", "));
+    }
+    let scan = if dataset.scan { "scanned for malware" } else { "not scanned for malware" };
+    let rejected = match dataset.on_reject {
+        OnReject::Discard => "discarded",
+        OnReject::Quarantine => "quarantined",
+    };
+    lines.push(format!("{scan}, {rejected} when rejected"));
+    lines
+}
+
+/// Whether clamd answers, when there should be one.
+fn scanner(loaded: &Loaded) -> Option<Result<(String, String), Warning>> {
+    let scan = loaded.config.scan.as_ref()?;
+    let (address, shown) = match &scan.clamd {
+        ClamdAddress::Path(path) => (scan::Address::Path(path.clone()), path.display().to_string()),
+        ClamdAddress::Tcp(address) => (scan::Address::Tcp(*address), address.to_string()),
+    };
+    // Long enough for a scanner that is busy, short enough for a person.
+    let timeout = scan.timeout.min(std::time::Duration::from_secs(5));
+    let settings = scan::Settings { address, max_size: scan.max_size, timeout };
+    Some(scan::ping(&settings).map_err(|unscanned| {
+        let message = format!("clamd at {shown} does not answer: {}", unscanned.detail);
+        let help = "start it, or see that the gateway's user may use its socket; until then uploads that must be scanned are refused";
+        Warning(Diagnostic::of_file(&loaded.config.file, message, help))
+    }))
 }
 
 fn describe_account(account: &Account, now: Timestamp) -> Value {
@@ -188,17 +239,13 @@ fn show(out: &mut impl Write, it: &Value) -> std::io::Result<()> {
     writeln!(out, "  algorithms {}", text(&server["algorithms"]))?;
     writeln!(out, "  state in {}, keys in {}", text(&it["paths"]["state"]), text(&it["paths"]["keys"]))?;
 
+    if let (Some(engine), Some(signatures)) = (it["scanner"]["engine"].as_str(), it["scanner"]["signatures"].as_str()) {
+        writeln!(out, "  scanned by {engine}, signatures {signatures}")?;
+    }
+
     for dataset in datasets {
         writeln!(out, "\ndataset {}: {}", text(&dataset["name"]), text(&dataset["title"]))?;
-        let size = format_size(dataset["max_size_bytes"].as_u64().unwrap_or(0));
-        let empty = if dataset["allow_empty"] == true { ", may be empty" } else { "" };
-        writeln!(out, "  {} of at most {size}{empty}", text(&dataset["format"]))?;
-        if let Some(name) = dataset["name_hint"].as_str().or(dataset["pattern"].as_str()) {
-            writeln!(out, "  named {name}")?;
-        }
-        if let Some(schema) = dataset["schema"].as_str() {
-            writeln!(out, "  schema {schema}")?;
-        }
+        list(&dataset["lines"]).iter().try_for_each(|line| writeln!(out, "  {}", text(line)))?;
     }
     orgs.iter().try_for_each(|org| show_org(out, org))
 }

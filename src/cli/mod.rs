@@ -6,6 +6,7 @@ pub mod account;
 pub mod audit;
 pub mod check;
 mod config_file;
+pub mod dataset;
 mod edit;
 pub mod init;
 pub mod key;
@@ -47,6 +48,8 @@ enum Command {
     Check(check::Args),
     /// Judge extracts as the gateway would, on this machine, without sending them
     Precheck(precheck::Args),
+    /// Datasets: list, show, and new, which drafts one from a sample extract
+    Dataset(dataset::Args),
     /// Organisations: add, list, show, disable, enable, remove
     Org(org::Args),
     /// Accounts: add, list, show, disable, enable, remove
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Precheck(args) => precheck::run(args),
+        Command::Dataset(args) => dataset::run(args),
         Command::Org(args) => org::run(args),
         Command::Account(args) => account::run(args),
         Command::Key(args) => key::run(args),

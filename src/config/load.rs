@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::datasets::Place;
 use super::diagnostic::{Diagnostic, Findings, Warning};
 use super::model::*;
 use super::orgs::{self, Known, Taken};
@@ -60,7 +61,14 @@ pub fn load_with_warnings(file: &Path) -> Result<Loaded, (Vec<Diagnostic>, Vec<W
         Some(folder) => folder,
         None => return Err(findings.sorted(file)),
     };
-    let mut all = Everything::read(&folder, &findings);
+    // Where nightsafe.toml itself cannot be read, what it has is unknown: no second fault of that.
+    let place = match &settings {
+        Some(settings) if settings.scan.is_some() == settings.has_scan => {
+            Place::Gateway { scans: settings.scan.as_ref().map(|scan| scan.max_size) }
+        }
+        _ => Place::Alone,
+    };
+    let mut all = Everything::read(&folder, place, &findings);
     if let Some(settings) = &settings {
         all.read_keys(&settings.keys, &findings);
         all.look_for_gaps(&settings.server, file, &findings);
@@ -86,7 +94,7 @@ pub fn load_with_warnings(file: &Path) -> Result<Loaded, (Vec<Diagnostic>, Vec<W
         paths: settings.paths,
         intake: settings.intake,
         queue: settings.queue,
-        scan: None,
+        scan: settings.scan,
         log: settings.log,
         orgs,
         datasets,
@@ -116,9 +124,27 @@ pub fn dataset_file(path: &Path) -> Result<(Dataset, Vec<Warning>), Vec<Diagnost
         }
         return Err(findings.sorted(path).0);
     };
-    let read = datasets::read(&source, name, &findings);
+    let mut read = vec![datasets::read(&source, name, Place::Alone, &findings)];
+    give_contracts(&mut read, &findings);
     let (errors, warnings) = findings.sorted(path);
-    if errors.is_empty() { Ok((read.dataset, warnings)) } else { Err(errors) }
+    match read.pop() {
+        Some(read) if errors.is_empty() => Ok((read.dataset, warnings)),
+        _ => Err(errors),
+    }
+}
+
+/// What providers may read of each dataset, under names that are unique among all of them.
+fn give_contracts(datasets: &mut [datasets::Read], findings: &Findings) {
+    let files = datasets::unite(&datasets.iter().map(|read| &read.contract).collect::<Vec<_>>());
+    for (read, files) in datasets.iter_mut().zip(files) {
+        match files {
+            Ok(files) => read.dataset.contract = files,
+            Err(why) => {
+                let path = read.dataset.schema.clone().unwrap_or_default();
+                findings.error(Diagnostic::of_file(&path, why, "rename one of the two code lists"));
+            }
+        }
+    }
 }
 
 fn open_main(file: &Path, findings: &Findings) -> Option<Source> {
@@ -145,23 +171,27 @@ struct Everything {
 }
 
 impl Everything {
-    fn read(folder: &Path, findings: &Findings) -> Self {
+    fn read(folder: &Path, place: Place, findings: &Findings) -> Self {
         let dataset_files: Vec<(DatasetName, PathBuf)> = named_files(&folder.join("datasets"), findings);
         let org_files: Vec<(OrgId, PathBuf)> = named_files(&folder.join("orgs"), findings);
-        let known = Known {
+        let mut known = Known {
             orgs: org_files.iter().map(|(id, _)| id.clone()).collect(),
             datasets: dataset_files.iter().map(|(name, _)| name.clone()).collect(),
+            parts: BTreeMap::new(),
         };
-        let mut datasets = Vec::new();
+        let mut datasets: Vec<datasets::Read> = Vec::new();
         for (name, path) in dataset_files {
             if RESERVED.contains(&name.as_str()) {
                 let message = format!("a dataset cannot be called {name}: people see something else under that name");
                 findings.error(Diagnostic::of_file(&path, message, "rename the file: its stem is the dataset's name"));
             }
             if let Some(source) = Source::open(&path, findings) {
-                datasets.push(datasets::read(&source, name, findings));
+                let read = datasets::read(&source, name.clone(), place, findings);
+                known.parts.insert(name, datasets::parts(&read.dataset));
+                datasets.push(read);
             }
         }
+        give_contracts(&mut datasets, findings);
         let mut taken = Taken::new();
         let mut orgs = Vec::new();
         for (id, path) in org_files {

@@ -12,6 +12,7 @@ mod load;
 mod model;
 mod orgs;
 mod reload;
+mod scan;
 mod section;
 mod server;
 mod source;

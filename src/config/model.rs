@@ -299,12 +299,20 @@ pub enum CompanionKind {
 }
 
 /// A file that providers may read under /contract.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ContractFile {
     /// Its name under /contract: `ims-interventions.toml`, `ims-interventions.schema.json`, a code list's.
     pub name: String,
     /// As it was when the configuration was read: what is shown is what is in force.
     pub content: std::sync::Arc<str>,
+}
+
+/// By what it holds, and short: two configurations are compared by this form, and a code list may be megabytes.
+impl std::fmt::Debug for ContractFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.content.as_bytes());
+        f.debug_struct("ContractFile").field("name", &self.name).field("content", &digest).finish()
+    }
 }
 
 impl Network {

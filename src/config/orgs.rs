@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::{Findings, nearest};
 use super::model::{Account, Org, Retention};
-use super::section::{At, Section, Wrong, document};
+use super::section::{At, Section, Wrong, document, kind};
 use super::source::Source;
 use super::value::{boolean, choice, duration, line, network, parsed, size, text};
 use crate::types::{AccountName, DatasetName, Invalid, OrgId, Role, Take};
@@ -23,6 +23,8 @@ const QUOTA: u64 = 100 << 30;
 pub(super) struct Known {
     pub orgs: BTreeSet<OrgId>,
     pub datasets: BTreeSet<DatasetName>,
+    /// The named parts of each dataset's file names.
+    pub parts: BTreeMap<DatasetName, BTreeSet<String>>,
 }
 
 /// Names of accounts that were read, and where each stands.
@@ -88,6 +90,12 @@ pub(super) fn read(source: &Source, id: OrgId, known: &Known, taken: &mut Taken,
     }
     org.quota = file.or("quota", QUOTA, size(1..=1 << 60));
     org.retention = retention(file.table("retention"));
+    if let Some(codes) = file.entries("codes", codes) {
+        for (part, values) in codes.value {
+            look_for_part(&file, &part, org, known);
+            org.codes.insert(part.value, values);
+        }
+    }
     let sections = file.tables("accounts");
     let all = sections.len();
     let used: Vec<_> = sections.into_iter().filter_map(|section| account(section, org, known)).collect();
@@ -144,10 +152,47 @@ fn retention(mut section: Section<'_>) -> Retention {
     let retention = Retention {
         listed: section.or("listed", usual.listed, duration(Duration::from_secs(1)..=3660 * DAY)),
         loaded: section.or("loaded", usual.loaded, duration(Duration::ZERO..=3660 * DAY)),
-        quarantined: usual.quarantined,
+        quarantined: section.or("quarantined", usual.quarantined, duration(Duration::ZERO..=3660 * DAY)),
     };
     section.finish();
     retention
+}
+
+/// What one part of the names may be.
+fn codes(value: &DeValue<'_>) -> Result<BTreeSet<String>, Wrong> {
+    let help = "write a list of texts: agency = [\"LIV0123\"]";
+    let DeValue::Array(items) = value else {
+        return Err(Wrong::new(format!("is {}, not a list", kind(value)), help));
+    };
+    if items.is_empty() {
+        return Err(Wrong::new("is empty, so no name could fit", help));
+    }
+    let mut codes = BTreeSet::new();
+    for item in items {
+        if !codes.insert(line(item.get_ref())?) {
+            return Err(Wrong::new("has the same code twice", "list each code once"));
+        }
+    }
+    Ok(codes)
+}
+
+/// Codes that are compared with nothing protect nobody.
+fn look_for_part(file: &Section<'_>, part: &At<String>, org: &Org, known: &Known) {
+    let parts = || org.datasets.iter().filter_map(|dataset| known.parts.get(dataset)).flatten();
+    if org.datasets.is_empty() || parts().any(|known| *known == part.value) {
+        return;
+    }
+    let message = format!("no dataset of this organisation has a part {:?} in its file names", part.value);
+    let help = match nearest(&part.value, parts().map(String::as_str)) {
+        near if near.is_empty() => {
+            format!(
+                "name that part in the dataset's name pattern: (?P<{}>...); until then nothing is compared",
+                part.value
+            )
+        }
+        near => near,
+    };
+    file.warning(Some(part.span.clone()), message, help);
 }
 
 fn account(mut section: Section<'_>, org: &Org, known: &Known) -> Option<ReadAccount> {

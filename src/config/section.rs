@@ -172,6 +172,29 @@ impl<'a> Section<'a> {
         Some(At { value, span: found.span() })
     }
 
+    /// A table whose keys are the operator's own words: each with its value, in the order of the file.
+    pub fn entries<T>(
+        &mut self,
+        key: &'static str,
+        mut parse: impl FnMut(&DeValue<'a>) -> Result<T, Wrong>,
+    ) -> Option<At<Vec<(At<String>, T)>>> {
+        let found = self.find(key)?;
+        let DeValue::Table(table) = found.get_ref() else {
+            let help = format!("write it in braces: {key} = {{ \"...\" = ... }}");
+            self.error(Some(found.span()), format!("{key} is {}, not a table", kind(found.get_ref())), help);
+            return None;
+        };
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let read = entries.into_iter().filter_map(|(name, value)| {
+            let word = name.get_ref().to_string();
+            let read = self.take(&format!("{key}.{word}"), value, &mut parse)?;
+            Some((At { value: word, span: name.span() }, read.value))
+        });
+        let value = read.collect();
+        Some(At { value, span: found.span() })
+    }
+
     /// The table under `key`; an empty one when it is not there.
     pub fn table(&mut self, key: &'static str) -> Section<'a> {
         let name = self.below(key, "[", "]");
@@ -221,6 +244,26 @@ impl<'a> Section<'a> {
         if self.stands(key).is_none() {
             self.missing(key, example);
         }
+    }
+
+    /// Where the table stands; none for the file itself and for a table that is not there.
+    pub fn place(&self) -> Option<Range<usize>> {
+        self.span.clone()
+    }
+
+    /// Where faults go, for a reader of another file that this one leads to.
+    pub fn findings(&self) -> &'a Findings {
+        self.findings
+    }
+
+    /// No key of this table is unknown: what it is could not be told.
+    pub fn know_all(&mut self) {
+        self.table = None;
+    }
+
+    /// Whether the table stands in the file, and is one.
+    pub fn is_there(&self) -> bool {
+        self.table.is_some()
     }
 
     /// Where the value of `key` stands, right or wrong.

@@ -11,6 +11,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::Findings;
 use super::model::*;
+use super::scan;
 use super::section::{At, Section, Wrong, document};
 use super::source::{Source, absolute, tidy};
 use super::value::{choice, duration, line, size, text, whole};
@@ -36,6 +37,10 @@ pub(super) struct Read {
     pub keys: PathBuf,
     pub intake: IntakeSettings,
     pub queue: QueueSettings,
+    /// None also when it is there and wrong: `has_scan` tells.
+    pub scan: Option<ScanSettings>,
+    /// Whether there is a `[scan]`, right or wrong.
+    pub has_scan: bool,
     pub log: LogSettings,
 }
 
@@ -49,9 +54,11 @@ pub(super) fn read(source: &Source, findings: &Findings) -> Option<Read> {
     let (paths, keys) = paths(file.table("paths"), base);
     let intake = intake(file.table("intake"));
     let queue = queue(file.table("queue"));
+    let has_scan = file.stands("scan").is_some();
+    let scan = scan::read(file.table("scan"), base);
     let log = log(file.table("log"));
     file.finish();
-    Some(Read { server, limits, paths, keys, intake, queue, log })
+    Some(Read { server, limits, paths, keys, intake, queue, scan, has_scan, log })
 }
 
 fn server(mut section: Section<'_>, base: &Path) -> Server {
@@ -119,7 +126,7 @@ fn host_key(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong> {
 }
 
 /// A path, absolute; a relative one starts at the folder of nightsafe.toml.
-fn path(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong> {
+pub(super) fn path(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong> {
     let text = text(value)?;
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(Wrong::new("is not a path", "write a path; a relative one starts at the folder of nightsafe.toml"));

@@ -21,7 +21,12 @@ pub(super) struct Source {
 impl Source {
     /// Reads `path`. None, without a finding, when there is no such file.
     pub fn open(path: &Path, findings: &Findings) -> Option<Self> {
-        let bytes = match read(path) {
+        Self::open_up_to(FILE_MAX, path, findings)
+    }
+
+    /// As [`Source::open`], for files that may be of another size; `most` in bytes, whole MiB.
+    pub fn open_up_to(most: u64, path: &Path, findings: &Findings) -> Option<Self> {
+        let bytes = match read(path, most) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return None,
             Err((message, help)) => {
@@ -103,7 +108,7 @@ fn floor(text: &str, at: usize) -> usize {
 type Fault = (String, String);
 
 /// The bytes and the mode of a regular file; none when it does not exist.
-fn read(path: &Path) -> Result<Option<(Vec<u8>, u32)>, Fault> {
+fn read(path: &Path, most: u64) -> Result<Option<(Vec<u8>, u32)>, Fault> {
     let cannot = |error: std::io::Error| {
         let help = match error.kind() {
             std::io::ErrorKind::PermissionDenied => "let the user that the gateway runs as read it",
@@ -122,10 +127,10 @@ fn read(path: &Path) -> Result<Option<(Vec<u8>, u32)>, Fault> {
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(cannot)?;
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > FILE_MAX {
+    file.take(most + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > most {
         return Err((
-            "is larger than 8 MiB".into(),
+            format!("is larger than {} MiB", most >> 20),
             "a file of the configuration is small: is this the right one?".into(),
         ));
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::datasets::code_list;
 use super::model::Config;
 
 /// How often the files are looked at where the system cannot tell of changes.
@@ -120,8 +121,15 @@ impl Places {
         places.add(folder);
         places.add(&folder.join("orgs"));
         places.add(&folder.join("datasets"));
-        for schema in config.datasets.values().filter_map(|dataset| dataset.schema.as_ref()) {
+        for dataset in config.datasets.values() {
+            let Some(schema) = &dataset.schema else { continue };
             places.add_file(schema);
+            let table = dataset.rules.table.as_ref().and_then(|table| table.schema.as_ref());
+            for key in table.into_iter().flat_map(|schema| &schema.foreign_keys) {
+                if let Some(list) = code_list(schema, &key.resource) {
+                    places.add_file(&list);
+                }
+            }
         }
         places.add(&config.paths.keys);
         for entry in std::fs::read_dir(&config.paths.keys).into_iter().flatten().flatten() {

@@ -18,9 +18,16 @@ use super::{Fault, bytes_in_words};
 use held::{Hash, Held, Room};
 
 /// The members of a code list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Codes {
     pub rows: BTreeSet<Vec<String>>,
+}
+
+/// How many they are: a list may have a million.
+impl std::fmt::Debug for Codes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Codes").field("rows", &self.rows.len()).finish()
+    }
 }
 
 /// All keys of one upload.

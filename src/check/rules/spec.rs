@@ -158,9 +158,10 @@ impl Kind {
     }
 
     /// All names, in the order of the documentation.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "any-present",
         "nhs-number",
+        "nhs-number-or-local",
         "uk-postcode",
         "ods-code",
         "not-in-future",
