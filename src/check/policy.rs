@@ -23,7 +23,7 @@ pub struct Policy {
     pub hidden_characters: Severity,
     /// UTF-8 that was taken for windows-1252 and encoded again (`Ã©`, `Â£`). Flag.
     pub mojibake: Severity,
-    /// C0 and C1 controls other than tab, CR and LF in quotes. Reject. NUL is always an error.
+    /// C0 and C1 controls other than white space (tab, LF, VT, FF, CR, NEL). Reject. NUL is always an error.
     pub control_characters: Severity,
     /// Records that end in different ways (CRLF, LF, CR). Flag.
     pub mixed_line_ends: Severity,

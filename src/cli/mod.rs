@@ -17,6 +17,7 @@ pub mod org;
 mod outcome;
 mod output;
 mod over_ledger;
+pub mod precheck;
 pub mod queue;
 pub mod quickstart;
 pub mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Serve(serve::Args),
     /// Say everything that the configuration says, or all that is wrong with it
     Check(check::Args),
+    /// Judge extracts as the gateway would, on this machine, without sending them
+    Precheck(precheck::Args),
     /// Datasets: list, show, and new, which drafts one from a sample extract
     Dataset(dataset::Args),
     /// Organisations: add, list, show, disable, enable, remove
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Precheck(args) => precheck::run(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Org(args) => org::run(args),
         Command::Account(args) => account::run(args),

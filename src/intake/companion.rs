@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::ErrorType;
 use crate::config::CompanionKind;
-use crate::types::FileName;
+use crate::types::{FileName, Sha256};
 
 /// Bytes of a companion.
 pub(super) const MOST: usize = 64 << 10;
@@ -159,6 +159,29 @@ fn totals(lines: &[(usize, &str)]) -> Result<Said, String> {
         return Err(format!("it says nothing: {}", wanted(CompanionKind::Totals)));
     }
     Ok(Said::Totals { rows, sums })
+}
+
+/// What a companion's text makes of a file that lies beside it, as an upload of both would tell: types, rules and words;
+/// empty when they agree. `md5` as far as it is known; `sums` by label. For `precheck`, which has no gateway.
+pub fn judge_companion(
+    kind: CompanionKind,
+    about: &FileName,
+    text: &[u8],
+    digests: (&Sha256, Option<&str>),
+    counted: (Option<u64>, &BTreeMap<String, String>),
+) -> Vec<(ErrorType, &'static str, String)> {
+    let of_it = |why: String| vec![(ErrorType::HashCount, "companion", why)];
+    if text.len() > MOST {
+        return of_it(too_long());
+    }
+    let said = match parse(kind, about, text) {
+        Ok(said) => said,
+        Err(why) => return of_it(why),
+    };
+    let known = Known { sha256: digests.0.to_string(), md5: digests.1, rows: counted.0, sums: Some(counted.1) };
+    let name = format!("{about}.{}", as_str(kind));
+    let wrong = compare(kind, &said, &name, &known).unwrap_or_default();
+    wrong.into_iter().map(|wrong| (wrong.kind, wrong.rule, wrong.message)).collect()
 }
 
 /// In what a file does not agree with its companion `name`; empty when it does. None when that cannot be known any more.

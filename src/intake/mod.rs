@@ -48,6 +48,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use companion::judge_companion;
+
 pub use admit::directories;
 pub use recovery::{Recovered, recover};
 pub use upload::Upload;

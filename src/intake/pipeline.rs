@@ -131,6 +131,9 @@ pub(super) struct Pipeline {
     unkept: Option<&'static str>,
 }
 
+/// What the content came to: the check's outcome, the scanner's verdict, a companion's text.
+type Judged = (Outcome, Option<ScanVerdict>, Option<Vec<u8>>);
+
 impl Pipeline {
     pub(super) fn new(seed: Seed) -> Result<Self, Broken> {
         let sealing = match &seed.content {
@@ -278,7 +281,7 @@ impl Pipeline {
     }
 
     /// What the check and the scanner say; a companion's text.
-    fn verdict(&mut self, want: Want) -> Result<(Outcome, Option<ScanVerdict>, Option<Vec<u8>>), Broken> {
+    fn verdict(&mut self, want: Want) -> Result<Judged, Broken> {
         let content = std::mem::replace(&mut self.content, Content::Companion(Vec::new()));
         let (mut outcome, scan, text) = match content {
             Content::Extract { check, scan } => (check.finish(), scan, None),

@@ -102,6 +102,7 @@ pub(super) struct Draft {
     pub closed: Timestamp,
 }
 
+#[allow(clippy::large_enum_variant, reason = "one for each upload, and those are few")]
 enum Slot {
     UnderWay(Arc<Facts>, Handle),
     Closed(Draft),

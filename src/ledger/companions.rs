@@ -27,9 +27,7 @@ pub(super) const EXPIRE: &str = "DELETE FROM companions WHERE org = ? AND used I
 pub(super) fn record(tx: &Tx<'_>, about: &Vouched, companion: &Companion, event: Event) -> Result<bool> {
     let org = about.org.as_str();
     if companion.used.is_none() {
-        let mut waiting = tx
-            .connection
-            .prepare_cached("SELECT count(*) AS waiting FROM companions WHERE org = ? AND used IS NULL")?;
+        let mut waiting = tx.connection.prepare_cached(WAITING_COUNT)?;
         if waiting.query_row([org], |row| row.get::<_, Count>("waiting"))?.0 >= WAITING {
             return Ok(false);
         }

@@ -48,7 +48,7 @@ const SECRET: &str = "Zaphod-Beeblebrox";
 
 /// A gateway whose `interventions` is checked against a schema; `toml` is added to the dataset's file.
 pub fn strict_gateway(toml: &str) -> Gateway {
-    let mut gateway = Gateway::prepare(Setup::new());
+    let mut gateway = Gateway::prepare(Setup::new().queue("backoff = \"1s\""));
     let put = |file: &str, text: &str| std::fs::write(gateway.path("config/datasets").join(file), text).unwrap();
     put("interventions.toml", &format!("{toml}\n{DATASET}"));
     put("interventions.schema.json", SCHEMA);
@@ -175,6 +175,19 @@ fn the_contract_is_read_only_and_each_organisations_own() {
     crate::harness::eventually("the new contract", || {
         get(&gateway, "/contract/bulk.toml").contains("Everything").then_some(())
     });
+}
+
+#[test]
+fn the_report_in_the_docs_is_one_that_this_gateway_makes() {
+    let guide = include_str!("../../docs/PROVIDERS.md");
+    let block = |mark: &str| {
+        let (_, rest) = guide.split_once(&format!("\n```{mark}\n")).unwrap();
+        rest.split_once("\n```").unwrap().0
+    };
+    let receipt: nightsafe::audit::Receipt = serde_json::from_str(block("json")).unwrap();
+    assert_eq!(receipt.text().trim_end(), block("text"));
+    assert_eq!(receipt.reasons, receipt.report.reasons(20));
+    assert!(guide.contains(&receipt.file_name(nightsafe::audit::Form::Text)));
 }
 
 #[test]
@@ -331,8 +344,7 @@ fn restricted_rows_go_with_the_delivery() {
         .exec(&format!("nack {} --lease {} {reason}", text(&claimed, "delivery"), text(&claimed, "lease")))
         .ok();
 
-    // Its backoff, ended by the operator.
-    gateway.command(&["queue", "retry", &text(&claimed, "delivery")]);
+    // After its backoff.
     let into = dir.path().join("into");
     crate::harness::eventually("the delivery", || {
         load_into(&gateway, "loader-all", &into).ok();

@@ -166,3 +166,33 @@ fn what_is_found_late_is_listed_in_the_order_of_the_file() {
     let rows: Vec<Option<u64>> = out.finish().first.iter().map(|problem| problem.row).collect();
     assert_eq!(rows, (3..=11).map(Some).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_schema_gives_a_set_for_each_key_and_none_twice() {
+    let schema = r#"{"fields": [
+        {"name": "a", "type": "integer", "constraints": {"required": true, "unique": true}},
+        {"name": "b", "type": "string", "constraints": {"unique": true}},
+        {"name": "c", "type": "string"}
+    ], "primaryKey": ["a"], "uniqueKeys": [["b", "c"], ["c", "b"]]}"#;
+    let schema = Schema::read(schema).unwrap().0;
+    let specs = specs(&schema);
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "b+c"]);
+    assert!(matches!(&specs[0].role, Role::Primary { wanted } if *wanted == [false]));
+}
+
+#[test]
+fn keys_are_compared_as_their_types_compare() {
+    let schema = r#"{"fields": [{"name": "a", "type": "integer"}], "primaryKey": "a"}"#;
+    let schema = Schema::read(schema).unwrap().0;
+    let mut keys = Keys::begin(&schema, 1 << 20);
+    let mut out = Collector::new(9);
+    for (number, text) in (2..).zip(["0100", "200", "100"]) {
+        let span = [Some(Span { start: 0, end: text.len() as u32 })];
+        let values = [Value::Integer(text.parse().unwrap())];
+        keys.row(&schema, &Row { number, text, cells: &span, values: &values, columns: &[1] }, &mut out).unwrap();
+    }
+    keys.finish(&mut out).unwrap();
+    let report = out.finish();
+    assert_eq!((report.errors, report.first[0].row, report.first[0].field.as_deref()), (1, Some(4), Some("a")));
+}

@@ -15,6 +15,12 @@ pub(super) fn nhs_number(text: &str) -> bool {
     (11 - sum % 11) % 11 == u32::from(digits[9] - b'0')
 }
 
+/// Ten ASCII digits are an NHS number, or wrong; anything else is a local identifier.
+pub(super) fn nhs_number_or_local(text: &str) -> bool {
+    let ten_digits = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit());
+    !ten_digits || nhs_number(text)
+}
+
 /// A UK postcode in upper case with its one space: outward code (A9, A99, AA9, AA99, A9A, AA9A) and inward code (9AA).
 /// Letters that Royal Mail uses nowhere in a position are refused (BS 7666): Q, V, X first, I, J, Z second, C, I, K, M,
 /// O, V in the inward code. Besides: `GIR 0AA`, and ONS' pseudo-postcodes `ZZ99 9AA` (no fixed abode, not known, abroad).
@@ -81,6 +87,14 @@ mod tests {
         for bad in bad {
             assert!(!nhs_number(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn beside_local_identifiers_only_ten_digits_are_judged() {
+        for good in ["9434765919", "AB123456", "943476591", "943476591X"] {
+            assert!(nhs_number_or_local(good), "{good}");
+        }
+        assert!(!nhs_number_or_local("9434765918") && !nhs_number_or_local("0000000000"));
     }
 
     #[test]

@@ -28,9 +28,11 @@ pub(super) enum Type {
 pub(super) struct Column<'s> {
     pub name: &'s str,
     pub kind: Type,
-    /// What a text means to the field, and whether the field takes it.
-    pub judge: Box<dyn Fn(&str) -> (Value, bool) + 's>,
+    pub judge: Judge<'s>,
 }
+
+/// What a text means to a field, and whether the field takes it.
+pub(super) type Judge<'s> = Box<dyn Fn(&str) -> (Value, bool) + 's>;
 
 /// What `specs` come to. `columns` is none without a schema; `parts` are the named parts of the file's name.
 pub(super) fn compile(
@@ -139,6 +141,10 @@ impl Reader<'_> {
             Kind::NhsNumber { columns } => {
                 let columns = self.some(self.fields(columns, &[Type::Text, Type::Integer], "text")?)?;
                 Test::Shape { shape: Shape::NhsNumber, columns }
+            }
+            Kind::NhsNumberOrLocal { columns } => {
+                let columns = self.some(self.fields(columns, &[Type::Text], "text")?)?;
+                Test::Shape { shape: Shape::NhsNumberOrLocal, columns }
             }
             Kind::UkPostcode { columns } => {
                 let columns = self.some(self.fields(columns, &[Type::Text], "text")?)?;

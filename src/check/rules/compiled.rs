@@ -46,6 +46,7 @@ pub(super) enum Test {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     NhsNumber,
+    NhsNumberOrLocal,
     UkPostcode,
     OdsCode,
 }
@@ -71,6 +72,9 @@ impl Shape {
     pub fn words(self) -> &'static str {
         match self {
             Self::NhsNumber => "an NHS number: ten digits without spaces, the last the check digit",
+            Self::NhsNumberOrLocal => {
+                "an NHS number where it has ten digits, the last the check digit, or a local identifier"
+            }
             Self::UkPostcode => "a UK postcode: capital letters and digits with one space, like \"CH41 1JS\"",
             Self::OdsCode => "an ODS code: 3 to 6 capital letters and digits, like \"N82001\"",
         }

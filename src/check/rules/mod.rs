@@ -133,7 +133,7 @@ impl RuleSet {
 
 fn column(field: &Field) -> Column<'_> {
     let kind = match field.type_name() {
-        "string" => Type::Text,
+        "string" | "any" => Type::Text,
         "integer" => Type::Integer,
         "number" => Type::Number,
         "date" | "datetime" | "year" | "yearmonth" => Type::Date,
@@ -177,10 +177,10 @@ impl RowChecks {
             row::judge(&self.rules, rule, bound, self.today, row, out);
         }
         self.add_up(row, out);
-        // Each is asked: one may have something to say although another restricts the row.
-        let restrictions = self.rules.restrictions.iter();
-        let restricted =
-            restrictions.fold(false, |any, restriction| row::restricted(&self.rules, restriction, row, out) || any);
+        let mut restricted = false;
+        for restriction in &self.rules.restrictions {
+            restricted |= row::restricted(&self.rules, restriction, row, out);
+        }
         if restricted && !self.restricted.add(row.number) {
             let fault = Fault(format!(
                 "the rows that may not be used are scattered over more than {} places, up to row {}: split the file, or \

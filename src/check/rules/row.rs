@@ -158,6 +158,7 @@ fn present(row: &Row<'_>, column: usize) -> bool {
 fn fits(shape: Shape, cell: &str) -> bool {
     match shape {
         Shape::NhsNumber => codes::nhs_number(cell),
+        Shape::NhsNumberOrLocal => codes::nhs_number_or_local(cell),
         Shape::UkPostcode => codes::uk_postcode(cell),
         Shape::OdsCode => codes::ods_code(cell),
     }

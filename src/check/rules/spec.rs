@@ -36,6 +36,10 @@ pub enum Kind {
     NhsNumber {
         columns: Vec<String>,
     },
+    /// An NHS number where the value has ten digits; any other is a local identifier, which the schema judges.
+    NhsNumberOrLocal {
+        columns: Vec<String>,
+    },
     UkPostcode {
         columns: Vec<String>,
     },
@@ -140,6 +144,7 @@ impl Kind {
         match self {
             Self::AnyPresent { .. } => "any-present",
             Self::NhsNumber { .. } => "nhs-number",
+            Self::NhsNumberOrLocal { .. } => "nhs-number-or-local",
             Self::UkPostcode { .. } => "uk-postcode",
             Self::OdsCode { .. } => "ods-code",
             Self::NotInFuture { .. } => "not-in-future",
@@ -153,9 +158,10 @@ impl Kind {
     }
 
     /// All names, in the order of the documentation.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "any-present",
         "nhs-number",
+        "nhs-number-or-local",
         "uk-postcode",
         "ods-code",
         "not-in-future",

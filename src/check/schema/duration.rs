@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 
 use super::calendar::{self, MICROS_PER_DAY, MICROS_PER_SECOND};
-use super::temporal;
+use super::strptime;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Duration {
@@ -85,7 +85,7 @@ impl Parts<'_> {
         }
         self.rest = "";
         let seconds: i64 = whole.parse().ok()?;
-        Some(Some(seconds * MICROS_PER_SECOND + temporal::micros(decimals.as_bytes())))
+        Some(Some(seconds * MICROS_PER_SECOND + strptime::micros(decimals.as_bytes())))
     }
 }
 

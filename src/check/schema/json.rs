@@ -194,20 +194,21 @@ impl Scanner<'_> {
 /// The bytes of the JSON text that the bytes `inside` of a decoded string came from; `span` is the string's, with quotes.
 pub(super) fn place_in_string(text: &str, span: &Range<usize>, inside: &Range<usize>) -> Range<usize> {
     let raw = text.get(span.clone()).unwrap_or_default();
-    let (mut begin, mut end) = (span.end, span.end);
+    let last = span.end.saturating_sub(1);
+    let (mut begin, mut end) = (last, last);
     let (mut decoded, mut at) = (0, 1);
     while at + 1 < raw.len() {
         if decoded == inside.start {
             begin = span.start + at;
         }
-        if decoded >= inside.end && end == span.end {
+        if decoded >= inside.end && end == last {
             end = span.start + at;
         }
         let (width, long) = step(raw, at);
         at += long;
         decoded += width;
     }
-    if begin == span.end { span.clone() } else { begin..end.max(begin + 1).min(span.end) }
+    if begin == last { span.clone() } else { begin..end.max(begin + 1).min(span.end) }
 }
 
 /// Decoded and raw bytes of the character at a place of a raw string.

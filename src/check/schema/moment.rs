@@ -6,7 +6,8 @@
 //! with a zone or without. Called by `kind`.
 
 use super::calendar::{self, MICROS_PER_DAY, MICROS_PER_SECOND};
-use super::temporal::{self, Moment};
+use super::strptime;
+use super::temporal::Moment;
 
 /// `YYYY-MM-DD`.
 #[inline]
@@ -88,12 +89,12 @@ fn clock(text: &[u8], short: bool) -> Option<(i64, Option<i32>)> {
         if hour == 24 && digits.iter().any(|digit| *digit != b'0') {
             return None;
         }
-        decimals = temporal::micros(digits);
+        decimals = strptime::micros(digits);
         rest = after;
     }
     let offset = match rest {
         [] => None,
-        _ => Some(temporal::zone(rest, false).filter(|(_, rest)| rest.is_empty())?.0),
+        _ => Some(strptime::zone(rest, false).filter(|(_, rest)| rest.is_empty())?.0),
     };
     let in_day = hour <= 23 || (hour == 24 && minute == 0 && second == 0);
     if text.get(2) != Some(&b':') || !in_day || minute > 59 || second > 59 {
@@ -135,10 +136,10 @@ fn named(day: &str, month: &str, year: &str) -> Option<i32> {
 }
 
 fn month_of(name: &str) -> Option<u32> {
-    let is = |month: &&str| {
+    let is = |month: &str| {
         month.eq_ignore_ascii_case(name) || month.get(..3).is_some_and(|short| short.eq_ignore_ascii_case(name))
     };
-    calendar::MONTHS.iter().position(|month| is(&month)).map(|index| index as u32 + 1)
+    calendar::MONTHS.iter().position(|month| is(month)).map(|index| index as u32 + 1)
 }
 
 /// A time in one of the forms of `any`, with its zone.

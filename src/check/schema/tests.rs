@@ -163,7 +163,7 @@ fn every_constraint_is_kept_and_broken() {
         "minimum",
         &["2020-01-01T00:59:59+01:00"],
     );
-    judged(&with("duration", r#""minimum": "P1M""#), &["P1M", "P31D"], "minimum", &["P27D", "P30D"]);
+    judged(&with("duration", r#""minimum": "P1M""#), &["P1M", "P32D"], "minimum", &["P27D", "P30D"]);
     judged(
         &with("string", r#""pattern": "[0-9]{10}|[A-Z]{2}""#),
         &["0123456789", "AB"],
@@ -449,4 +449,11 @@ fn a_field_without_a_type_is_a_string_in_version_1_and_anything_in_version_2() {
     assert!(Schema::read(text).is_ok());
     let text = text.replacen('{', r#"{"$schema": "https://datapackage.org/profiles/2.0/tableschema.json", "#, 1);
     assert!(Schema::read(&text).is_err());
+}
+
+#[test]
+fn the_quickstart_s_schema_is_read_without_a_remark() {
+    let (schema, warnings) = Schema::read(include_str!("../../cli/quickstart/ims-interventions.schema.json")).unwrap();
+    assert_eq!(warnings, []);
+    assert!(!schema.fields.is_empty());
 }

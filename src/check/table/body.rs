@@ -155,10 +155,8 @@ impl Body {
         let ascii = text.is_ascii();
         let formulas = rules.policy.formulas != Severity::Accept;
         let fields = rules.schema.as_ref().map_or(&[][..], |schema| &schema.fields);
-        // The last cell of a row that was cut may be half a cell.
         let cut = record.broken.is_none() && record.end == LineEnd::None && record.count < columns.len();
-        let most = if cut { record.count.saturating_sub(1) } else { columns.len() };
-        for (place, (column, cell)) in columns.iter().zip(record.cells).take(most).enumerate() {
+        for (place, (column, cell)) in columns.iter().zip(record.cells).enumerate() {
             let span = match plain {
                 Some(_) => Span { start: cell.start, end: cell.end },
                 None => rewritten.span(place),
@@ -177,6 +175,10 @@ impl Body {
             let mut right = true;
             if unfit.is_some() || control || !ascii {
                 right = notable(content, unfit, control, &rules.policy, at(), out);
+            }
+            if cut && place + 1 == record.count {
+                // Half a cell, perhaps: its type says nothing.
+                return;
             }
             let mut value = Value::Wrong;
             if let Some((index, field)) = field {
@@ -286,7 +288,8 @@ fn notable(
         out.error(ErrorType::SourceError, "nul", at, message);
         return false;
     }
-    let c0 = |byte: u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n');
+    // Tab, LF, VT, FF and CR are white space.
+    let c0 = |byte: u8| byte.is_ascii_control() && !matches!(byte, b'\t'..=b'\r');
     let odd = if content.is_ascii() { Oddities::default() } else { habits::oddities(content) };
     let mut right = true;
     if odd.control || (control && content.bytes().any(c0)) {

@@ -191,7 +191,8 @@ impl Header<'_> {
             return;
         }
         let name = Some(name);
-        if label.trim().is_empty() {
+        // In a row that is no header, an empty cell is no blank label.
+        if label.trim().is_empty() && self.out.certain {
             let message = "its label in the header is empty";
             self.fault(ErrorType::BlankLabel, "label", Some(column), name, message);
         } else if let Some(before) = repeated.filter(|_| self.declared(label.trim())) {

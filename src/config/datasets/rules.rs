@@ -97,6 +97,7 @@ fn rule(section: &mut Section<'_>) -> Option<Spec> {
     let kind = match kind.value {
         "any-present" => Kind::AnyPresent { columns: columns(section)? },
         "nhs-number" => Kind::NhsNumber { columns: columns(section)? },
+        "nhs-number-or-local" => Kind::NhsNumberOrLocal { columns: columns(section)? },
         "uk-postcode" => Kind::UkPostcode { columns: columns(section)? },
         "ods-code" => Kind::OdsCode { columns: columns(section)? },
         "not-in-future" => Kind::NotInFuture { columns: columns(section)? },

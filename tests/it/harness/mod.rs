@@ -20,7 +20,7 @@ pub use files::{
     TempDir, csv, digest, digest_of_file, files_under, find_bytes, fresh_dir, open_with_age, open_with_library,
     patterned_file,
 };
-pub use gateway::Gateway;
+pub use gateway::{Gateway, NIGHTSAFE};
 pub use keys::keys;
 pub use process::{Done, Running, run, start};
 pub use raw::{Raw, Reply, Status, code, flag, kind, packet, string};

@@ -122,3 +122,25 @@ fn a_field_that_is_forbidden_and_a_label_without_letters_are_refused() {
     assert!(faults.iter().all(|fault| fault.place == Place::Forbidden));
     assert!(faults[0].message.contains("\"--\"") && faults[1].message.contains("\"Local ID\""), "{faults:?}");
 }
+
+#[test]
+fn a_real_schema_gives_names_types_and_readings() {
+    let schema = r#"{"fields": [
+        {"name": "initials", "type": "string"},
+        {"name": "born", "type": "date", "format": "%d/%m/%Y"},
+        {"name": "month", "type": "yearmonth"},
+        {"name": "consent", "type": "string", "constraints": {"enum": ["Y", "N"]}}
+    ]}"#;
+    let schema = crate::check::schema::Schema::read(schema).unwrap().0;
+    let compiled = |kind: Kind| {
+        let rules = vec![Spec { kind, verdict: Severity::Reject, label: None }];
+        super::super::RuleSet::compile(&Specs { rules, ..Specs::default() }, Some(&schema), None)
+    };
+    let when = |date: &str| vec![("initials".to_owned(), "XX".to_owned()), ("born".to_owned(), date.to_owned())];
+    assert!(compiled(Kind::Objection { when: when("05/05/1955"), partial: Severity::Flag }).is_ok());
+    assert!(compiled(Kind::Objection { when: when("1955-05-05"), partial: Severity::Flag }).is_err());
+    assert!(compiled(Kind::InOrder { columns: strings(&["born", "month"]) }).is_ok());
+    assert!(compiled(Kind::NotInFuture { columns: strings(&["initials"]) }).is_err());
+    assert!(compiled(Kind::Consent { column: "consent".into(), given: strings(&["yes"]) }).is_err());
+    assert!(compiled(Kind::Consent { column: "consent".into(), given: strings(&["Y"]) }).is_ok());
+}
