@@ -343,3 +343,41 @@ fn a_change_in_a_code_list_alone_is_another_configuration_and_a_comment_is_not()
     assert!(!first.says_the_same_as(&read()), "a code");
     assert!(load(&file).is_ok());
 }
+
+/// The blocks of a language in docs/DATASETS.md.
+fn blocks(language: &str) -> Vec<String> {
+    let text = include_str!("../../../docs/DATASETS.md");
+    let mut blocks = Vec::new();
+    for part in text.split(&format!("```{language}\n")).skip(1) {
+        blocks.push(part.split("```").next().unwrap().to_owned());
+    }
+    assert!(!blocks.is_empty());
+    blocks
+}
+
+#[test]
+fn the_examples_of_the_documents_work() {
+    let schema = blocks("json").remove(0);
+    let toml = blocks("toml");
+    let own: Vec<&str> = toml[0].lines().take(4).collect();
+    for block in &toml {
+        let whole = if block.starts_with("title") { block.clone() } else { format!("{}\n{block}", own.join("\n")) };
+        let folder = folder(&[("x.toml", &whole), ("visits.schema.json", &schema)]);
+        let read = dataset_file(&folder.path().join("x.toml"));
+        let (_, warnings) = read.unwrap_or_else(|errors| panic!("{whole}\n{:#?}", told(&errors)));
+        assert_eq!(warnings, [], "{whole}");
+    }
+}
+
+#[test]
+fn the_documents_name_every_key_and_kind() {
+    let text = include_str!("../../../docs/DATASETS.md");
+    let sample = include_str!("../../cli/template/dataset.toml");
+    let keys = sample.lines().filter_map(|line| line.trim_start_matches('#').split_once(" = ")).map(|(key, _)| key);
+    for key in keys.filter(|key| !key.contains([' ', '"'])) {
+        assert!(text.contains(&format!("`{key}`")) || text.contains(&format!(".{key}`")), "{key}");
+    }
+    for kind in crate::check::rules::Kind::NAMES {
+        assert!(text.contains(&format!("| `{kind}` |")), "{kind}");
+    }
+}
