@@ -148,8 +148,8 @@ impl Header<'_> {
                     _ => self.surplus(column, repeated[column], more),
                 }
             }
-            for field in 0..self.wanted.len() {
-                if !found[field] && (whole || self.wanted[field].demanded) {
+            for (field, found) in found.into_iter().enumerate() {
+                if !found && (whole || self.wanted[field].demanded) {
                     self.missing(field);
                 }
             }
