@@ -152,7 +152,7 @@ fn describe_dataset(dataset: &Dataset, loaded: &Loaded) -> Value {
 /// What it demands, in a few lines.
 fn lines(dataset: &Dataset) -> Vec<String> {
     let mut lines = vec![demands::file(dataset)];
-    let name = dataset.rules.name_hint.as_deref().or(dataset.rules.name.as_ref().map(regex::Regex::as_str));
+    let name = dataset.rules.name_hint.as_deref().or(demands::pattern(dataset));
     lines.extend(name.map(|name| format!("named {name}")));
     if let (Some(columns), Some(path)) = (demands::columns(dataset), &dataset.schema) {
         lines.push(format!("schema {}: {columns}", path.display()));

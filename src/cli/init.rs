@@ -290,15 +290,39 @@ mod tests {
         assert_eq!(keys("paths"), "keys runtime state");
         assert_eq!(keys("intake"), "drafts_expire reorder_window reserve uploads_per_org working_suffixes");
         assert_eq!(keys("queue"), "attempts backoff backoff_max lease lease_max");
+        assert_eq!(keys("scan"), "clamd max_size timeout");
         assert_eq!(keys("log"), "format level");
     }
 
     #[test]
     fn the_samples_read_as_toml() {
         let dataset: toml::Table = uncommented(include_str!("template/dataset.toml")).parse().unwrap();
-        for key in ["title", "description", "format", "schema", "name", "name_hint", "allow_empty", "max_size"] {
+        let keys = |section: &str| dataset[section].as_table().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+        for key in [
+            "title",
+            "description",
+            "format",
+            "schema",
+            "name",
+            "name_hint",
+            "allow_empty",
+            "max_size",
+            "encoding",
+            "compression",
+            "on_reject",
+            "scan",
+            "repeated",
+            "rules",
+        ] {
             assert!(dataset.contains_key(key), "{key}");
         }
+        assert_eq!(keys("dialect"), "delimiter header quote");
+        assert_eq!(keys("limits"), "columns errors keys ratio row unpacked");
+        assert_eq!(keys("rows"), "change least most");
+        assert_eq!(keys("policy").split(' ').count(), 11);
+        assert_eq!(keys("companion"), "kinds required");
+        assert_eq!(keys("forbidden_columns"), "labels sets");
+        assert_eq!(keys("totals"), "columns");
         let org = include_str!("template/org.toml").replace("{{settings}}", include_str!("template/org-example.toml"));
         org.parse::<toml::Table>().unwrap();
     }

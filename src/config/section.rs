@@ -19,6 +19,9 @@ pub(super) struct At<T> {
     pub span: Range<usize>,
 }
 
+/// A table of the operator's own words, with their values.
+pub(super) type Entries<T> = At<Vec<(At<String>, T)>>;
+
 /// Why a value is not what its key wants.
 #[derive(Debug)]
 pub(super) struct Wrong {
@@ -177,7 +180,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         mut parse: impl FnMut(&DeValue<'a>) -> Result<T, Wrong>,
-    ) -> Option<At<Vec<(At<String>, T)>>> {
+    ) -> Option<Entries<T>> {
         let found = self.find(key)?;
         let DeValue::Table(table) = found.get_ref() else {
             let help = format!("write it in braces: {key} = {{ \"...\" = ... }}");

@@ -80,15 +80,6 @@ impl Source {
         }
     }
 
-    /// The byte at `line` and `column`, both from 1, the column in bytes, as serde_json counts.
-    pub fn offset(&self, line: usize, column: usize) -> usize {
-        let start = match line {
-            0 | 1 => 0,
-            line => self.text.match_indices('\n').nth(line - 2).map_or(self.text.len(), |(at, _)| at + 1),
-        };
-        floor(&self.text, start + column.saturating_sub(1))
-    }
-
     /// Each line with the byte at which it starts, without line ends.
     pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         let mut next = 0;

@@ -96,6 +96,12 @@ fn companions(dataset: &Dataset) -> Vec<&'static str> {
     dataset.companion.kinds.iter().map(name).collect()
 }
 
+/// The name pattern as it was written; compiled, it is anchored at both ends.
+pub fn pattern(dataset: &Dataset) -> Option<&str> {
+    let text = dataset.rules.name.as_ref()?.as_str();
+    Some(text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text))
+}
+
 /// One line of what the file is: `csv of at most 2GiB, utf-8, comma, or packed with gzip or zip`.
 pub fn file(dataset: &Dataset) -> String {
     let mut parts = vec![format!("{} of at most {}", format(dataset), format_size(dataset.rules.max_size))];
@@ -152,7 +158,7 @@ pub fn columns(dataset: &Dataset) -> Option<String> {
 /// Everything but fields, rules and policy, as names and words.
 pub fn lines(dataset: &Dataset) -> Vec<(&'static str, String)> {
     let mut lines = vec![("file", file(dataset))];
-    if let Some(name) = dataset.rules.name.as_ref().map(|name| name.as_str()) {
+    if let Some(name) = pattern(dataset) {
         lines.push(("pattern", name.to_owned()));
     }
     if let Some(hint) = &dataset.rules.name_hint {
@@ -205,7 +211,7 @@ pub fn json(dataset: &Dataset) -> Value {
         "title": dataset.title,
         "description": dataset.description,
         "format": format(dataset),
-        "pattern": dataset.rules.name.as_ref().map(regex::Regex::as_str),
+        "pattern": pattern(dataset),
         "name_hint": dataset.rules.name_hint,
         "allow_empty": dataset.rules.min_size == 0,
         "max_size_bytes": dataset.rules.max_size,

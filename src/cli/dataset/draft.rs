@@ -246,7 +246,9 @@ fn toml(name: &DatasetName, sample: &Sample<'_>, fields: &[Field<'_>], notes: &[
     }
     if !habits.is_empty() {
         text.push_str("\n# The sample has these; \"reject\" is the default, if the export can be mended.\n[policy]\n");
-        habits.iter().for_each(|habit| drop(writeln!(text, "{habit} = \"flag\"")));
+        for habit in habits {
+            let _ = writeln!(text, "{habit} = \"flag\"");
+        }
     }
     text.push_str("\n# Rules that the columns suggest; take the # away from those that hold.\n");
     suggest(&mut text, "nhs-number", fields, |field| field.column.nhs_number && field.column.filled > 0);

@@ -427,7 +427,7 @@ mod tests {
         let cases: [(&[u8], &str); 5] = [
             (b"", "empty"),
             (b"PK\x03\x04\x14\0\0\0\x08\0 and more", "ZIP"),
-            (b"a,b\n1,2,3\n", "more cells"),
+            (b"a,b\n1,2,3\n", "1 cell more"),
             (b"a,b\n1,\"2\n", "quote"),
             (b"a,a\n1,2\n", "label"),
         ];

@@ -11,6 +11,8 @@ mod contract;
 mod rules;
 mod schema;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

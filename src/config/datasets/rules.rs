@@ -158,7 +158,7 @@ fn part(section: &mut Section<'_>, usual: &str) -> Option<String> {
 /// A list of texts that must be there, with at least one, each once.
 fn list(section: &mut Section<'_>, key: &'static str, example: &str) -> Option<Vec<String>> {
     let Some(items) = section.list(key, label) else {
-        section.absent(key, &format!("{example}"));
+        section.absent(key, example);
         return None;
     };
     if section.items(key) == 0 {
