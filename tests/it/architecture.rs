@@ -150,7 +150,7 @@ fn only_the_rooms_that_own_a_package_use_it() {
         ("rusqlite::", &["ledger"]),
         ("notify::", &["config"]),
         ("clap::", &["cli"]),
-        ("toml_edit::", &["cli"]),
+        ("toml_edit::", &["cli", "config"]),
     ];
     let mut strays = Vec::new();
     for file in sources() {

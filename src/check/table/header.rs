@@ -40,6 +40,7 @@ pub(super) struct Aligned {
     pub(super) faults: Vec<LabelFault>,
 }
 
+#[cfg(test)]
 impl Aligned {
     pub(super) fn fits(&self) -> bool {
         self.faults.iter().all(|fault| fault.severity != Severity::Reject)
