@@ -364,12 +364,12 @@ mod tests {
         receipt.reasons = receipt.report.reasons(REASONS);
         let text = receipt.text();
         assert!(text.contains("\nErrors:        600\n") && !text.contains("Reason:"), "{text}");
-        assert!(text.contains("\n- row 4, \"Field 200\": is not a date (2 times; first in rows 4, 9)\nand 100 more"));
+        assert!(text.contains("\n- row 4, \"Field 200\": is not a date (2 rows: 4, 9)\nand 100 more"));
         assert!(text.contains("what follows in the file was not looked at.\n\nThis file was not accepted"), "{text}");
 
         let status = receipt.status();
         let tail = format!(
-            "Field 3\": is not a date (2 times; first in rows 4, 9) ... and 297 more; see /receipts/{}",
+            "Field 3\": is not a date (2 rows: 4, 9) ... and 297 more; see /receipts/{}",
             receipt.file_name(Form::Text)
         );
         assert!(status.starts_with("row 4, \"Field 1\"") && status.ends_with(&tail), "{status}");

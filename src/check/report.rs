@@ -147,11 +147,10 @@ impl Collector {
     ) {
         let rule = rule.into();
         self.report.errors += 1;
-        let mut made = None;
         let place = self.place(at.row);
         if place < self.limit {
             let message = message();
-            made = Some(message.clone());
+            let made = message.clone();
             // Something that is found late, such as a key, may take the place of the last.
             self.report.first.truncate(self.limit - 1);
             self.report.first.insert(
@@ -165,7 +164,7 @@ impl Collector {
                     message,
                 },
             );
-            group(&mut self.report.groups, &mut self.errors, kind, rule, at, || made.unwrap_or_default());
+            group(&mut self.report.groups, &mut self.errors, kind, rule, at, || made);
         } else {
             group(&mut self.report.groups, &mut self.errors, kind, rule, at, message);
         }

@@ -138,7 +138,8 @@ fn the_contract_judges_alike_on_the_providers_own_machine() {
     let here = precheck(&bad).exits(1);
     assert!(here.stdout.contains("Day") || here.stderr.contains("Day"), "{here:?}");
     put(&gateway, &bad, "visits.csv").fails();
-    let there = &gateway.uploads()[0].receipt;
+    let uploads = gateway.uploads();
+    let there = &uploads.last().unwrap().receipt;
     assert_eq!(there.verdict, Verdict::Rejected);
     let words = format!("{}{}", here.stdout, here.stderr);
     assert!(words.contains(&there.report.groups[0].message), "{words}\n{there:?}");

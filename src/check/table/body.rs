@@ -153,8 +153,11 @@ impl Body {
         let text = plain.unwrap_or(rewritten.text());
         let control = record.marks.control;
         let ascii = text.is_ascii();
-        let formulas = rules.policy.formulas != Severity::Accept;
         let fields = rules.schema.as_ref().map_or(&[][..], |schema| &schema.fields);
+        if fields.is_empty() && plain.is_some() && ascii && !control {
+            return;
+        }
+        let formulas = rules.policy.formulas != Severity::Accept;
         let cut = record.broken.is_none() && record.end == LineEnd::None && record.count < columns.len();
         for (place, (column, cell)) in columns.iter().zip(record.cells).enumerate() {
             let span = match plain {

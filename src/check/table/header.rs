@@ -40,6 +40,7 @@ pub(super) struct Aligned {
     pub(super) faults: Vec<LabelFault>,
 }
 
+#[cfg(test)]
 impl Aligned {
     pub(super) fn fits(&self) -> bool {
         self.faults.iter().all(|fault| fault.severity != Severity::Reject)
@@ -148,8 +149,8 @@ impl Header<'_> {
                     _ => self.surplus(column, repeated[column], more),
                 }
             }
-            for field in 0..self.wanted.len() {
-                if !found[field] && (whole || self.wanted[field].demanded) {
+            for (field, found) in found.into_iter().enumerate() {
+                if !found && (whole || self.wanted[field].demanded) {
                     self.missing(field);
                 }
             }
