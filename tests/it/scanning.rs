@@ -123,9 +123,11 @@ fn what_clamd_calls_clean_is_accepted_and_its_receipt_says_who_said_so() {
 fn what_clamd_finds_is_rejected_by_the_signatures_name() {
     let clamd = Clamd::start(25 << 20);
     let gateway = gateway(&clamd, "25MiB");
-    let row = format!("C1,{MARK}\n");
+    let whole = String::from_utf8(csv(1 << 20, 1)).unwrap();
+    let last_line = whole.trim_end().rsplit('\n').next().unwrap();
+    let (kept, _) = last_line.rsplit_once(',').unwrap();
     for (remote, content) in [
-        ("/interventions/visits.csv", [csv(1 << 20, 1), row.into_bytes()].concat()),
+        ("/interventions/visits.csv", format!("{whole}{kept},{MARK}\n").into_bytes()),
         ("/bulk/anything.bin", [vec![7; 100_000], MARK.as_bytes().to_vec()].concat()),
         // Whoever renames at the end is told at the latest then.
         ("/bulk/anything.bin.part", MARK.as_bytes().to_vec()),
@@ -138,6 +140,14 @@ fn what_clamd_finds_is_rejected_by_the_signatures_name() {
         let words = get(&gateway, &format!("/receipts/*.{}.report.txt", receipt.upload));
         assert!(words.contains("Nightsafe.Test.Mark"), "{words}");
     }
+    // A row that is too short is reason enough; the scanner is heard all the same.
+    let done = put(&gateway.harbour(), format!("{whole}{MARK}\n").as_bytes(), "/visits.csv").fails();
+    assert!(
+        done.stderr.contains("from column 2 to column 4") && done.stderr.contains("Nightsafe.Test.Mark"),
+        "{done:?}"
+    );
+    assert!(!done.stderr.contains(" more; see"), "{done:?}");
+    assert!(last(&gateway).receipt.scan.is_some_and(|scan| scan.found.is_some()));
     assert_eq!((gateway.deliveries().len(), left(&gateway)), (0, 0));
 }
 
@@ -173,7 +183,7 @@ fn nothing_is_accepted_while_clamd_is_dead_or_dies_in_the_middle() {
     assert_eq!(aborted[0].event.detail["reason"], "it could not be scanned for malware");
     assert_eq!((gateway.uploads().len(), left(&gateway)), (0, 0));
 
-    for size in [10, 1 << 20] {
+    for size in [128, 1 << 20] {
         let done = put(&gateway.harbour(), &csv(size, 1), "/again.csv").fails();
         assert!(done.stderr.contains("could not be scanned") && done.stderr.contains("again later"), "{done:?}");
     }

@@ -48,7 +48,10 @@ pub async fn run(folder: &Folder, address: SocketAddr) -> anyhow::Result<()> {
     );
 
     let report = reject(&sftp, &path).await?;
-    step(&format!("put broken.csv in its place: refused, {} reasons", report.reasons.len()), &report.reasons.join("\n    "));
+    step(
+        &format!("put broken.csv in its place: refused, {} reasons", report.reasons.len()),
+        &report.reasons.join("\n    "),
+    );
 
     refused(&sftp, &path).await?;
     step("reading the upload back is refused", "the door opens one way");
@@ -114,10 +117,7 @@ async fn reject(sftp: &SftpSession, path: &str) -> anyhow::Result<Receipt> {
 /// The names of the sample's receipts, or reports.
 async fn receipts(sftp: &SftpSession, suffix: &str) -> anyhow::Result<BTreeSet<String>> {
     let entries = sftp.read_dir("/receipts").await.context("cannot list /receipts")?;
-    Ok(entries
-        .map(|entry| entry.file_name())
-        .filter(|n| n.starts_with(SAMPLE) && n.ends_with(suffix))
-        .collect())
+    Ok(entries.map(|entry| entry.file_name()).filter(|n| n.starts_with(SAMPLE) && n.ends_with(suffix)).collect())
 }
 
 async fn fresh(sftp: &SftpSession, before: &BTreeSet<String>, suffix: &str) -> anyhow::Result<Receipt> {
