@@ -26,19 +26,19 @@ pub(super) struct Constraints {
 impl Constraints {
     /// What the value violates; `cell` is its text.
     #[inline]
-    pub fn check(&self, kind: &Kind, value: Value, cell: &str) -> Violations {
+    pub fn check(&self, kind: &Kind, value: &Value, cell: &str) -> Violations {
         let mut found = Violations::default();
         if self.min_length.is_some() || self.max_length.is_some() {
             found.add(self.check_length(kind, cell));
         }
         if let Some(bounds) = &self.bounds {
-            match rank(value) {
+            match rank(*value) {
                 Some(rank) if rank >= bounds.low && rank <= bounds.high => {}
-                _ => found.add(bounds.check(kind, value, cell)),
+                _ => found.add(bounds.check(kind, *value, cell)),
             }
         }
         if let Some(members) = &self.members
-            && !members.has(kind, value, cell)
+            && !members.has(kind, *value, cell)
         {
             found.add(Violations::ENUM);
         }

@@ -100,7 +100,7 @@ impl Kind {
     #[inline]
     pub fn read(&self, cell: &str, lenient: bool) -> Option<Value> {
         match self {
-            Self::String(TextFormat::Default) | Self::Any => Some(Value::Text),
+            plain if plain.is_plain_text() => Some(Value::Text),
             Self::Integer(form) => form.integer(cell),
             Self::Number(form) => form.number(cell),
             Self::Date(When::Pattern(pattern)) => pattern.parse(cell, lenient).map(|moment| Value::Date(moment.days)),
@@ -109,6 +109,12 @@ impl Kind {
             Self::Boolean(words) => words.no.has(cell).then_some(Value::Boolean(false)),
             other => other.read_rarer(cell, lenient),
         }
+    }
+
+    /// Every text is of it, and means no more than itself.
+    #[inline]
+    pub fn is_plain_text(&self) -> bool {
+        matches!(self, Self::String(TextFormat::Default) | Self::Any)
     }
 
     fn read_rarer(&self, cell: &str, lenient: bool) -> Option<Value> {

@@ -161,19 +161,34 @@ impl Field {
     /// and flags besides. Bounded time: linear in the cell's length.
     #[inline]
     pub fn judge(&self, cell: &str, policy: &super::Policy, violations: &mut Violations) -> Value {
+        let mut value = Value::Missing;
+        self.judge_into(cell, policy, violations, &mut value);
+        value
+    }
+
+    /// As [`Field::judge`], where the value is wanted: a copy of it, made right after a part of it was written, would
+    /// cost more than reading most cells.
+    #[inline]
+    pub fn judge_into(&self, cell: &str, policy: &super::Policy, violations: &mut Violations, into: &mut Value) {
         *violations = Violations::default();
         if self.missing.has(cell) {
             if self.required {
                 *violations = Violations::REQUIRED;
             }
-            return Value::Missing;
+            *into = Value::Missing;
+            return;
+        }
+        if self.kind.is_plain_text() {
+            *into = Value::Text;
+            *violations = self.constraints.check(&self.kind, &Value::Text, cell);
+            return;
         }
         match self.kind.read(cell, false) {
             Some(value) => {
-                *violations = self.constraints.check(&self.kind, value, cell);
-                value
+                *violations = self.constraints.check(&self.kind, &value, cell);
+                *into = value;
             }
-            None => self.judge_habits(cell, policy, violations),
+            None => *into = self.judge_habits(cell, policy, violations),
         }
     }
 
@@ -205,7 +220,7 @@ impl Field {
             habit(policy.unpadded_dates, Violations::UNPADDED);
         }
         let Some(value) = value else { return Value::Wrong };
-        *violations = self.constraints.check(&self.kind, value, text);
+        *violations = self.constraints.check(&self.kind, &value, text);
         violations.add(habits);
         value
     }

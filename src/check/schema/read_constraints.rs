@@ -235,7 +235,7 @@ pub(super) fn members(
             faults.error(&item.span, format!("this value of {name} is no number of up to 38 digits"), "leave it out");
             continue;
         }
-        let violated = field.constraints.check(&field.kind, value, &text);
+        let violated = field.constraints.check(&field.kind, &value, &text);
         if let Some((_, rule, _)) = field.explain(violated).first() {
             let message = format!("this value of {name} violates the field's own {rule}: it could never occur");
             faults.error(&item.span, message, format!("take it out, or change {rule}"));

@@ -8,6 +8,8 @@
 pub(super) struct Words {
     /// Whether the empty text is one of them.
     empty: bool,
+    /// A bit for each length below 64 that a word has: most texts are told apart by it alone.
+    lengths: u64,
     /// Where the words of each length begin in `keys`; one more at the end.
     begins: Vec<u32>,
     keys: Vec<u64>,
@@ -27,15 +29,23 @@ impl Words {
         }
         let empty = words.first().is_some_and(|word| word.is_empty());
         let keys = words.iter().map(|word| key(word.as_bytes())).collect();
-        Self { empty, begins, keys, words }
+        let lengths = words.iter().filter(|word| word.len() < 64).fold(0, |bits, word| bits | 1 << word.len());
+        Self { empty, lengths, begins, keys, words }
     }
 
     #[inline]
     pub fn has(&self, text: &str) -> bool {
-        if text.is_empty() {
+        let length = text.len();
+        if length < 64 && self.lengths >> length & 1 == 0 {
+            return false;
+        }
+        if length == 0 {
             return self.empty;
         }
-        let length = text.len();
+        self.has_of_length(text, length)
+    }
+
+    fn has_of_length(&self, text: &str, length: usize) -> bool {
         let Some([begin, end]) = self.begins.get(length..length + 2) else {
             // Sets with words past 64 KiB have no index; they are searched as a whole.
             return self.begins.is_empty() && self.words.iter().any(|word| **word == *text);

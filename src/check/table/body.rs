@@ -183,11 +183,10 @@ impl Body {
                 // Half a cell, perhaps: its type says nothing.
                 return;
             }
-            let mut value = Value::Wrong;
             if let Some((index, field)) = field {
                 if right {
                     let mut violations = Violations::default();
-                    value = field.judge(content, &rules.policy, &mut violations);
+                    field.judge_into(content, &rules.policy, &mut violations, &mut values[index]);
                     if !violations.is_empty() {
                         for (kind, rule, message) in field.explain(violations.flags()) {
                             out.flag(kind, rule, at(), || message);
@@ -197,8 +196,9 @@ impl Body {
                         }
                         right = violations.errors().is_empty();
                     }
+                } else {
+                    values[index] = Value::Wrong;
                 }
-                values[index] = value;
                 cells[index] = Some(span);
                 if field.free_text && formulas && habits::is_formula(content) {
                     out.found(rules.policy.formulas, ErrorType::ForbiddenValue, "formula", at(), || {
