@@ -220,7 +220,9 @@ impl Receipt {
     pub fn status(&self) -> String {
         let shown: Vec<&str> = self.reasons.iter().take(STATUS_REASONS).map(String::as_str).collect();
         let mut text = one_line(&shown.join("; "));
-        let more = self.reasons.len().max(self.report.groups.len()) - shown.len();
+        // One reason may stand for several groups; past their bound only the groups tell how many there are.
+        let all = if self.reasons.len() < REASONS { 0 } else { self.report.groups.len() };
+        let more = self.reasons.len().max(all) - shown.len();
         let in_rows = self.report.groups.iter().any(|group| !group.rows.is_empty());
         if more == 0 && !in_rows && text.len() <= STATUS_BYTES {
             return text;
@@ -373,6 +375,11 @@ mod tests {
             receipt.file_name(Form::Text)
         );
         assert!(status.starts_with("row 4, \"Field 1\"") && status.ends_with(&tail), "{status}");
+
+        // Cells that are missing side by side are groups of one sentence: nothing more is promised than the report has.
+        receipt.reasons = vec!["row 4: 300 cells are missing".into()];
+        let tail = format!("row 4: 300 cells are missing; see /receipts/{}", receipt.file_name(Form::Text));
+        assert_eq!(receipt.status(), tail);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Args {
     /// Where everything goes: a folder that is empty, absent, or from an earlier quickstart
     #[arg(long, value_name = "DIR", default_value = "nightsafe-quickstart")]
     dir: PathBuf,
-    /// Put a sample extract, read its receipt, load it back, compare, and exit
+    /// Put a sample extract, read its receipt, have a broken one refused, load the good one back, compare, and exit
     #[arg(long)]
     once: bool,
 }
@@ -164,11 +164,15 @@ fn advice(folder: &Folder, address: SocketAddr) -> anyhow::Result<String> {
     Ok(format!(
         "A gateway listens on {address}. Its files are in {}; QUICKSTART.txt there says which is whose.\n\n\
          In another terminal, as the provider:\n\n  {sftp}\n\n\
-         and there:\n\n  put \"{}\" /{}/\n  ls -l /receipts\n  get /receipts/*.txt\n\n\
+         and there (the second file is broken, and refused with the reasons):\n\n\
+         \x20 get /help.txt\n  put \"{}\" /{}/\n  put \"{}\" /{}/{}\n  ls -l /receipts\n  get /receipts/*.txt\n\n\
          As the data team, load it back:\n\n  {load}\n\n\
          Ctrl-C ends the gateway.",
         folder.root().display(),
         folder.sample().display(),
         folder::DATASET,
+        folder.broken().display(),
+        folder::DATASET,
+        folder::SAMPLE,
     ))
 }

@@ -301,8 +301,10 @@ impl Pipeline {
         if let Some(reason) = self.unscannable.take() {
             report.add(ErrorType::SourceError, "scan", reason);
         }
-        let wanted = report.acceptable() && matches!(want, Want::Object | Want::Draft);
+        // Asked too when the check rejects it already: whoever opens a quarantined file should know.
+        let wanted = matches!(want, Want::Object | Want::Draft);
         let Some(scan) = scan.filter(|_| wanted) else { return Ok((outcome, None, text)) };
+        let acceptable = report.acceptable();
         match scan.finish(self.size) {
             Ok(verdict) => {
                 if let Some(signature) = &verdict.found {
@@ -318,6 +320,8 @@ impl Pipeline {
                 report.add(ErrorType::SourceError, "scan", unscanned.reason);
                 Ok((outcome, None, text))
             }
+            // Rejected it is, scanned or not.
+            Err(_) if !acceptable => Ok((outcome, None, text)),
             Err(unscanned) => Err(Broken { cause: Cause::Scan, detail: unscanned.detail }),
         }
     }

@@ -134,6 +134,49 @@ fn plaintext_is_nowhere_after_a_rejection() {
     canary.is_nowhere(&gateway, "after a rejection");
 }
 
+/// A dataset whose second column takes numbers only: the canary breaks it in each row, at the end of the file alone.
+fn judged_by_content(gateway: &Gateway, more: &str) {
+    gateway.edit("config/datasets/interventions.toml", "format =", &format!("schema = \"s.json\"\n{more}\nformat ="));
+    let schema = r#"{"fields": [{"name": "client_id", "type": "string"}, {"name": "note", "type": "integer"}]}"#;
+    std::fs::write(gateway.path("config/datasets/s.json"), schema).unwrap();
+}
+
+#[test]
+fn plaintext_is_nowhere_after_a_rejection_by_content_nor_in_its_reports() {
+    for (more, kept) in [("", false), ("on_reject = \"quarantine\"", true)] {
+        let canary = Canary::new();
+        let mut gateway = Gateway::prepare(Setup::new());
+        judged_by_content(&gateway, more);
+        gateway.launch();
+        let (mut session, handle) = canary.half_an_upload(&gateway, "/visits.csv");
+        canary.is_nowhere(&gateway, "during");
+        let closed = session.close(&handle);
+        assert!(closed.code != code::OK && closed.message.contains("note"), "{closed:?}");
+        assert!(!closed.message.contains(&canary.text), "{closed:?}");
+        let row = &gateway.uploads()[0];
+        assert_eq!((row.receipt.verdict, row.receipt.quarantined), (Verdict::Rejected, kept));
+        assert!(row.receipt.report.errors > 10_000, "{:?}", row.receipt.report.errors);
+        canary.is_nowhere(&gateway, "after the rejection");
+        let objects = files_under(&gateway.path("state/vault")).len();
+        assert_eq!((objects, files_under(&gateway.path("state/spool")).len()), (usize::from(kept), 0));
+
+        let reports = fresh_dir("reports");
+        gateway.harbour().sftp(&format!("get /receipts/* {}/\n", reports.path().display())).ok();
+        let reports = files_under(reports.path());
+        assert_eq!(reports.len(), 2);
+        assert!(!reports.iter().any(|report| find_bytes(report, canary.text.as_bytes())), "a report holds a value");
+        assert!(!gateway.log_lines().join("\n").contains(&canary.text), "the log holds a value");
+
+        // Cut off in the middle, when most of its errors are known already.
+        let (mut session, _) = canary.half_an_upload(&gateway, "/again.csv");
+        session.kill();
+        gateway.await_events(Kind::UploadAborted, 1);
+        canary.is_nowhere(&gateway, "after an abort");
+        assert_eq!(files_under(&gateway.path("state/vault")).len(), objects, "an aborted upload is kept");
+        assert_eq!(files_under(&gateway.path("state/spool")).len(), 0);
+    }
+}
+
 #[test]
 fn plaintext_is_nowhere_while_a_rejected_upload_is_in_quarantine() {
     let canary = Canary::new();

@@ -179,3 +179,32 @@ fn quickstart_once_goes_the_whole_round() {
     command.args(["quickstart", "--once", "--dir"]).arg(dir.path().join("demo")).env("HOME", dir.path());
     run(command, b"", 2 * PATIENCE).ok();
 }
+
+#[test]
+fn the_readmes_first_set_up_works_as_it_stands() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("## A first real set-up").unwrap();
+    let block = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    // What is installed is the binary under test; the port is one that is free.
+    let block = block.strip_prefix("cargo install --locked --path . && ").expect("it begins with the installation");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let block = block.replace("2222", &port);
+
+    let dir = fresh_dir("readme");
+    let sample = "src/cli/quickstart";
+    copy(&root.join(sample), &dir.path().join(sample));
+    copy(&root.join("config/datasets"), &dir.path().join("config/datasets"));
+    let mut command = Command::new("bash");
+    let script = format!("set -e\ntrap 'kill %1; wait' EXIT\n{block}nightsafe audit list\n");
+    command.args(["-c", &script]).current_dir(dir.path());
+    let binary = Path::new(env!("CARGO_BIN_EXE_nightsafe")).parent().unwrap();
+    command.env("PATH", format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()));
+    command.env("HOME", dir.path()).env_remove("SSH_AUTH_SOCK");
+    let done = run(command, b"", 2 * PATIENCE).ok();
+    let loaded = crate::harness::files_under(&dir.path().join("out"));
+    let loaded =
+        loaded.iter().find(|file| file.ends_with("LIV9814_2024-06.csv")).unwrap_or_else(|| panic!("{done:#?}"));
+    assert_eq!(std::fs::read(loaded).unwrap(), std::fs::read(root.join(sample).join("LIV9814_2024-06.csv")).unwrap());
+    assert!(done.stdout.contains("delivery.acknowledged") || done.stdout.contains("upload.accepted"), "{done:#?}");
+}

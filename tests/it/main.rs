@@ -18,6 +18,7 @@ mod canary;
 mod cli;
 mod contract;
 mod corpora;
+mod demands;
 mod door;
 mod drafts;
 mod fuzz;

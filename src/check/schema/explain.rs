@@ -151,7 +151,7 @@ impl When {
                 }
             ),
             Self::Pattern(pattern) => {
-                format!("is not {what} of the form {} (for example {})", pattern.text, pattern.example())
+                format!("is not {what} of the form {} (for example {})", pattern.in_words(), pattern.example())
             }
         }
     }

@@ -9,8 +9,6 @@ use super::strptime::Found;
 /// A pattern, compiled.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    /// As the schema wrote it.
-    pub text: String,
     items: Vec<Item>,
     fixed: Option<Fixed>,
 }
@@ -103,7 +101,7 @@ impl Pattern {
         }
         complete(&items, purpose).map_err(|why| (0..text.len(), why.to_owned()))?;
         let fixed = Fixed::of(&items);
-        Ok(Self { text: text.to_owned(), items, fixed })
+        Ok(Self { items, fixed })
     }
 
     /// `lenient` takes one digit for a day or month.

@@ -397,7 +397,7 @@ fn messages_are_made_of_the_schema_alone() {
         field.explain(violations).into_iter().next().map(|(kind, _, words)| (kind, words)).unwrap()
     };
     let date = r#""type": "date", "format": "%d/%m/%Y", "constraints": {"minimum": "01/01/1900"}"#;
-    let expected = "is not a date of the form %d/%m/%Y (for example 31/12/2026)";
+    let expected = "is not a date of the form dd/mm/yyyy (for example 31/12/2026)";
     assert_eq!(words(date, "SECRET"), (ErrorType::TypeError, expected.to_owned()));
     assert_eq!(words(date, "31/12/1899"), (ErrorType::ConstraintError, "is before 01/01/1900".to_owned()));
     let long = r#""type": "string", "constraints": {"maxLength": 2}"#;

@@ -19,6 +19,8 @@ use crate::seal;
 pub const DATASET: &str = "ims-interventions";
 pub const SAMPLE: &str = "LIV9814_2024-06.csv";
 pub const SAMPLE_CONTENT: &[u8] = include_bytes!("LIV9814_2024-06.csv");
+/// The same with a date in another form, and an identifier twice.
+pub const BROKEN_CONTENT: &[u8] = include_bytes!("broken.csv");
 
 /// Its presence says that the folder is ours.
 const MARKER: &str = "QUICKSTART.txt";
@@ -87,7 +89,8 @@ impl Folder {
         let recipient = self.recipient()?;
         let line = format!("# the data team's\n{recipient}\n");
         make(&keys.join("demo/recipients.txt"), PUBLIC, line.as_bytes())?;
-        make(&self.sample(), PUBLIC, SAMPLE_CONTENT)
+        make(&self.sample(), PUBLIC, SAMPLE_CONTENT)?;
+        make(&self.broken(), PUBLIC, BROKEN_CONTENT)
     }
 
     /// The loader's recipient: from the comment in its identity, as age-keygen writes it, or of a new identity.
@@ -124,6 +127,9 @@ impl Folder {
     }
     pub fn sample(&self) -> PathBuf {
         self.root.join("provider").join(SAMPLE)
+    }
+    pub fn broken(&self) -> PathBuf {
+        self.root.join("provider/broken.csv")
     }
     pub fn loader_key(&self) -> PathBuf {
         self.root.join("loader/id_ed25519")

@@ -1,4 +1,4 @@
-//! The round of `quickstart --once`: put, read the receipt, load back, compare, each step through the real door.
+//! The round of `quickstart --once`: put, read the receipt, have a broken file refused, load back, compare, each step through the real door.
 //!
 //! Every step says what it proves; the first one that does not hold ends the round with an error. Called by `quickstart`.
 
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::folder::{DATASET, Folder, SAMPLE, SAMPLE_CONTENT};
+use super::folder::{BROKEN_CONTENT, DATASET, Folder, SAMPLE, SAMPLE_CONTENT};
 use crate::audit::{Receipt, Verdict};
 use crate::cli::output;
 use crate::loader::gateway::{Address, Door, Gateway};
@@ -33,9 +33,9 @@ pub async fn run(folder: &Folder, address: SocketAddr) -> anyhow::Result<()> {
     let sftp = provider.sftp().await.context("the provider gets no SFTP session")?;
     step("demo-provider logged in with its SSH key", "the host key is the one in known_hosts");
 
-    let before = receipts(&sftp).await?;
+    let before = receipts(&sftp, ".receipt.json").await?;
     let path = format!("/{DATASET}/{SAMPLE}");
-    put(&sftp, &path).await.with_context(|| format!("{path} was not accepted"))?;
+    put(&sftp, &path, SAMPLE_CONTENT).await.with_context(|| format!("{path} was not accepted"))?;
     step(
         &format!("put {SAMPLE}, {} bytes: OK", SAMPLE_CONTENT.len()),
         "it is checked, sealed, on disk, in the audit log and in the queue: that is what OK means",
@@ -45,6 +45,12 @@ pub async fn run(folder: &Folder, address: SocketAddr) -> anyhow::Result<()> {
     step(
         &format!("read its receipt: {:?}, SHA-256 {}...", receipt.verdict, &receipt.sha256.to_string()[..16]),
         "the digest is that of the file on the provider's side",
+    );
+
+    let report = reject(&sftp, &path).await?;
+    step(
+        &format!("put broken.csv in its place: refused, {} reasons", report.reasons.len()),
+        &report.reasons.join("\n    "),
     );
 
     refused(&sftp, &path).await?;
@@ -91,36 +97,46 @@ fn door(folder: &Folder, address: SocketAddr, account: &str, key: &Path) -> anyh
     })
 }
 
-async fn put(sftp: &SftpSession, path: &str) -> anyhow::Result<()> {
+async fn put(sftp: &SftpSession, path: &str, content: &[u8]) -> anyhow::Result<()> {
     let mut file = sftp.create(path).await?;
-    file.write_all(SAMPLE_CONTENT).await?;
+    file.write_all(content).await?;
     // CLOSE: its answer is the promise.
     file.close().await?;
     Ok(())
 }
 
-/// The names of the sample's receipts.
-async fn receipts(sftp: &SftpSession) -> anyhow::Result<BTreeSet<String>> {
-    let entries = sftp.read_dir("/receipts").await.context("cannot list /receipts")?;
-    Ok(entries
-        .map(|entry| entry.file_name())
-        .filter(|n| n.starts_with(SAMPLE) && n.ends_with(".receipt.json"))
-        .collect())
+/// A file with errors: it must not be taken, and its report says why.
+async fn reject(sftp: &SftpSession, path: &str) -> anyhow::Result<Receipt> {
+    let before = receipts(sftp, ".report.json").await?;
+    ensure!(put(sftp, path, BROKEN_CONTENT).await.is_err(), "a broken file was accepted");
+    let report = fresh(sftp, &before, ".report.json").await?;
+    ensure!(report.verdict == Verdict::Rejected && !report.reasons.is_empty(), "the report gives no reason");
+    Ok(report)
 }
 
-async fn new_receipt(sftp: &SftpSession, before: &BTreeSet<String>) -> anyhow::Result<Receipt> {
-    let now = receipts(sftp).await?;
-    let name = now.difference(before).next().context("there is no receipt for the upload under /receipts")?;
+/// The names of the sample's receipts, or reports.
+async fn receipts(sftp: &SftpSession, suffix: &str) -> anyhow::Result<BTreeSet<String>> {
+    let entries = sftp.read_dir("/receipts").await.context("cannot list /receipts")?;
+    Ok(entries.map(|entry| entry.file_name()).filter(|n| n.starts_with(SAMPLE) && n.ends_with(suffix)).collect())
+}
+
+async fn fresh(sftp: &SftpSession, before: &BTreeSet<String>, suffix: &str) -> anyhow::Result<Receipt> {
+    let now = receipts(sftp, suffix).await?;
+    let name = now.difference(before).next().context("there is none for the upload under /receipts")?;
     let content = sftp.read(format!("/receipts/{name}")).await.with_context(|| format!("cannot read {name}"))?;
     // A receipt may say more than this version knows of.
     let json: serde_json::Value = serde_json::from_slice(&content).with_context(|| format!("{name} is not JSON"))?;
-    let receipt = Receipt::deserialize(&json).with_context(|| format!("{name} is not a receipt"))?;
-    ensure!(receipt.verdict == Verdict::Accepted, "the receipt does not say accepted: {json}");
+    Receipt::deserialize(&json).with_context(|| format!("{name} is not a receipt"))
+}
+
+async fn new_receipt(sftp: &SftpSession, before: &BTreeSet<String>) -> anyhow::Result<Receipt> {
+    let receipt = fresh(sftp, before, ".receipt.json").await?;
+    ensure!(receipt.verdict == Verdict::Accepted, "the receipt does not say accepted");
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(digest::digest(&digest::SHA256, SAMPLE_CONTENT).as_ref());
     ensure!(
         receipt.sha256 == Sha256(sha256) && receipt.size == SAMPLE_CONTENT.len() as u64,
-        "the receipt is for another content: {json}"
+        "the receipt is for another content"
     );
     Ok(receipt)
 }
@@ -133,9 +149,11 @@ async fn refused(sftp: &SftpSession, path: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Looks for the sample's rows in every file under `folder`; returns how many files there are.
+/// Looks for the rows of both files in every file under `folder`; returns how many files there are.
 fn search(folder: &Path) -> anyhow::Result<usize> {
-    let rows: Vec<&[u8]> = SAMPLE_CONTENT.split(|&byte| byte == b'\n').skip(1).filter(|row| !row.is_empty()).collect();
+    let contents = [SAMPLE_CONTENT, BROKEN_CONTENT].into_iter();
+    let rows = contents.flat_map(|content| content.split(|&byte| byte == b'\n').skip(1));
+    let rows: Vec<&[u8]> = rows.filter(|row| !row.is_empty()).collect();
     let mut files = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

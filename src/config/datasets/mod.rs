@@ -97,6 +97,10 @@ pub(super) fn read(source: &Source, name: DatasetName, place: Place, findings: &
     let schema = file.optional("schema", |value| Ok(text(value)?.to_owned()));
     if !opaque {
         dataset.rules.unpack = unpack.limits;
+        if let (true, Place::Gateway { scans: Some(scanned) }) = (dataset.scan, place) {
+            // clamd unpacks for itself, within limits of its own: past them it may call clean what it left out.
+            dataset.rules.unpack.size = dataset.rules.unpack.size.min(scanned);
+        }
         dataset.rules.compression = compression;
         let found = schema.as_ref().and_then(|at| schema::find(&file, source, at));
         let good = schema.is_none() == found.is_none() && file.stands("schema").is_some() == schema.is_some();

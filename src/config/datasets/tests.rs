@@ -291,6 +291,12 @@ fn a_scan_is_required_where_a_scanner_is_configured_and_impossible_where_none_is
     assert!(wanted(&gateway(scan, "", "").unwrap().0));
     assert!(!wanted(&gateway(scan, "scan = \"off\"\n", "").unwrap().0));
     assert!(!wanted(&gateway("", "", "").unwrap().0));
+    // What comes out of a packed file must not be more than clamd looks at.
+    let unpacked = |config: &Config| config.datasets.values().next().unwrap().rules.unpack.size;
+    let limits = "[limits]\nunpacked = \"1GiB\"\n";
+    assert_eq!(unpacked(&gateway(scan, limits, "").unwrap().0), 25 << 20);
+    assert_eq!(unpacked(&gateway(scan, &format!("scan = \"off\"\n{limits}"), "").unwrap().0), 1 << 30);
+
     let errors = gateway("", "scan = \"required\"\n", "").unwrap_err();
     assert!(errors.len() == 1 && errors[0].starts_with("x.toml:2:8 scan: no scanner is configured"), "{errors:?}");
     let (_, warnings) = gateway(scan, "max_size = \"1GiB\"\n", "").unwrap();
