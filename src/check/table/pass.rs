@@ -83,11 +83,12 @@ impl Pass {
         if over {
             out.stopped();
         }
-        let Stage::Rows(body) = self.stage else {
+        let Stage::Rows(mut body) = self.stage else {
             out.counted(None, self.columns);
             return RulesOutcome::default();
         };
         if over {
+            body.settle(out);
             out.counted(Some(body.rows()), self.columns);
             return RulesOutcome::default();
         }
@@ -97,6 +98,13 @@ impl Pass {
         self.ends.finish(policy, cut, out);
         out.counted(Some(rows), self.columns);
         outcome
+    }
+
+    /// The rows break off, by no fault of theirs.
+    pub(super) fn break_off(self, out: &mut Collector) {
+        if let Stage::Rows(mut body) = self.stage {
+            body.settle(out);
+        }
     }
 
     fn header(&mut self, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {
@@ -167,6 +175,14 @@ impl Pass {
             }
         };
         let mut faults = labels.faults.clone();
+        // A label in another encoding cannot be the right one: that is one fault, and it has the field's name.
+        aligned.faults.retain(|wrong| {
+            let same = |fault: &&mut LabelFault| fault.column == wrong.column && fault.kind == ErrorType::EncodingError;
+            let cause = faults.iter_mut().find(same).filter(|_| wrong.kind == ErrorType::IncorrectLabel);
+            let Some(cause) = cause else { return true };
+            cause.field.clone_from(&wrong.field);
+            false
+        });
         faults.append(&mut aligned.faults);
         for (column, what) in self.rules.rules.forbidden(&text) {
             // One reason for a column is enough, and this is the better one.
