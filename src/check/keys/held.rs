@@ -253,7 +253,7 @@ mod tests {
     fn past_its_bound_nothing_is_taken_and_nothing_is_lost() {
         let (mut held, mut room) = (Held::default(), Room::new(64 << 10));
         let full = (1..).find(|key| held.enter(hash(u64::from(*key)), *key, &mut room).is_err()).unwrap();
-        assert!((64 << 10) / 32 <= full && full <= (64 << 10) / 16, "{full}");
+        assert!(((64 << 10) / 32..=(64 << 10) / 16).contains(&full), "{full}");
         assert!(room.peak <= 64 << 10);
         assert_eq!(held.enter(hash(1), 9, &mut room).unwrap_or(Some(1)), Some(1));
         assert!((1..full).all(|key| held.contains(hash(u64::from(key)))));

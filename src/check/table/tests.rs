@@ -89,7 +89,7 @@ fn a_wrong_header_ends_the_looking_with_all_that_is_wrong_in_it() {
 
 #[test]
 fn a_title_above_the_header_is_told_as_one() {
-    for title in ["sep=,\r\n", "Extract of May,,,\r\n", "Title\r\n\r\n"] {
+    for title in ["sep=,\r\n", "Extract of May,,,\r\n", "Title\r\n\r\n", "Title\r\nRun on Monday,at noon\r\n\r\n"] {
         assert_eq!(found(format!("{title}Id,Sex,Born,Notes\r\n1,F,,\r\n")), ["1 Id title-above-header"]);
     }
     assert_eq!(found("Title\r\n1,F,,\r\n").len(), 4);
