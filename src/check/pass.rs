@@ -114,8 +114,8 @@ impl Check {
             Stop::Found(kind, rule, row, fault) => {
                 self.out.error(kind, rule, At { row, ..At::default() }, || fault.0.clone());
                 // The rows break off here by no fault of theirs: the table is not asked how it likes that end.
-                if let Some(text) = &mut self.text {
-                    text.table = None;
+                if let Some(table) = self.text.as_mut().and_then(|text| text.table.take()) {
+                    table.break_off(&mut self.out);
                 }
                 fault
             }

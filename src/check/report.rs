@@ -177,6 +177,27 @@ impl Collector {
         self.report.first.len() - self.report.first.iter().rev().take_while(later).count()
     }
 
+    /// Whether errors of this row, and so of all later ones, are only counted: the list is full of earlier ones.
+    pub fn only_counts(&self, row: u64) -> bool {
+        self.place(Some(row)) >= self.limit
+    }
+
+    /// So many more errors of a kind that was told before, in rows that need not be named. They cost as
+    /// much as one.
+    pub fn more_errors(&mut self, count: u64, kind: ErrorType, rule: &'static str, at: At<'_>) {
+        self.report.errors += count;
+        more(&mut self.report.groups, &self.errors, count, kind, rule, at);
+    }
+
+    /// As [`Collector::more_errors`], as the policy says.
+    pub fn more_found(&mut self, severity: Severity, count: u64, kind: ErrorType, rule: &'static str, at: At<'_>) {
+        match severity {
+            Severity::Accept => {}
+            Severity::Flag => more(&mut self.report.flags, &self.flags, count, kind, rule, at),
+            Severity::Reject => self.more_errors(count, kind, rule, at),
+        }
+    }
+
     /// A remark that does not stop the upload; counted in groups only.
     pub fn flag(
         &mut self,
@@ -227,6 +248,13 @@ impl Collector {
 
     pub fn finish(self) -> Report {
         self.report
+    }
+}
+
+fn more(groups: &mut [Group], index: &Index, count: u64, kind: ErrorType, rule: &'static str, at: At<'_>) {
+    let places = index.get(&(kind, Cow::Borrowed(rule), at.column)).map_or(&[][..], Vec::as_slice);
+    if let Some(place) = places.iter().find(|place| groups[**place].field.as_deref() == at.field) {
+        groups[*place].count += count;
     }
 }
 

@@ -130,6 +130,11 @@ impl Table {
         self.pass.finish(self.over, out)
     }
 
+    /// The file breaks off by a fault that is not the table's: nothing is asked of its end, but what was found counts.
+    pub(super) fn break_off(self, out: &mut Collector) {
+        self.pass.break_off(out);
+    }
+
     fn settle(&mut self, result: Result<(), Stop>, out: &mut Collector) -> Result<(), Fault> {
         let fault = match result {
             Ok(()) => return Ok(()),

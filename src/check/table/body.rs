@@ -14,9 +14,9 @@ use super::{Context, RulesOutcome, TableRules};
 use crate::check::keys::Keys;
 use crate::check::row::{Row, Span};
 use crate::check::rules::RowChecks;
-use crate::check::schema::{Value, Violations};
+use crate::check::schema::{Schema, Value, Violations};
 use crate::check::{At, Collector, ErrorType, Fault, Severity};
-use shape::{Blanks, Rewritten, Unfit};
+use shape::{Blanks, Rewritten, Short, Unfit};
 pub(super) use shape::{broken, undouble};
 
 /// One column of the file.
@@ -44,6 +44,7 @@ pub(super) struct Body {
     checks: RowChecks,
     rows: u64,
     blanks: Blanks,
+    short: Short,
     cut: bool,
 }
 
@@ -67,6 +68,7 @@ impl Body {
             rewritten: Rewritten::default(),
             rows: 0,
             blanks: Blanks::default(),
+            short: Short::default(),
             cut: false,
             rules,
         }
@@ -103,15 +105,29 @@ impl Body {
             self.misshapen(number, record, out);
         }
         self.cells(number, record, whole, out);
-        match record.broken {
+        let compared = match record.broken {
             Some(broken) => hopeless(broken, out),
             None if whole => self.compare(number, record, out),
             None => Ok(()),
+        };
+        if compared.is_err() {
+            self.settle(out);
         }
+        compared
+    }
+
+    /// Puts into the report what was only counted so far.
+    pub(super) fn settle(&mut self, out: &mut Collector) {
+        let Self { rules, columns, short, .. } = self;
+        let schema = rules.schema.as_ref();
+        let at =
+            |column: usize| At { row: None, field: name(schema, columns, column), column: Some(column as u64 + 1) };
+        short.settle(columns.len(), at, out);
     }
 
     /// The end of the file: data rows, and what the rules found.
-    pub(super) fn finish(self, out: &mut Collector) -> (u64, RulesOutcome) {
+    pub(super) fn finish(mut self, out: &mut Collector) -> (u64, RulesOutcome) {
+        self.settle(out);
         self.blanks.at_the_end(self.rules.policy.trailing_blank_rows, out);
         // The bound may be reached by the last rows: it is in `out` then.
         if self.keys.is_some_and(|keys| keys.finish(out).is_err()) {
@@ -158,7 +174,9 @@ impl Body {
             return;
         }
         let formulas = rules.policy.formulas != Severity::Accept;
-        let cut = record.broken.is_none() && record.end == LineEnd::None && record.count < columns.len();
+        let short = record.broken.is_none() && record.count < columns.len();
+        let swallower = if short { swallower(record, rules.dialect.delimiter) } else { None };
+        let cut = short && record.end == LineEnd::None && swallower.is_none();
         for (place, (column, cell)) in columns.iter().zip(record.cells).enumerate() {
             let span = match plain {
                 Some(_) => Span { start: cell.start, end: cell.end },
@@ -206,7 +224,11 @@ impl Body {
                     });
                 }
             }
-            if !whole && !right {
+            let moved = match swallower {
+                Some(swallower) => place == swallower,
+                None => !whole && !right,
+            };
+            if moved {
                 return;
             }
         }
@@ -227,17 +249,17 @@ impl Body {
 
     /// Says what is wrong with the row's shape.
     fn misshapen(&mut self, number: u64, record: &Record<'_>, out: &mut Collector) {
-        let schema = self.rules.schema.as_ref();
-        let name = |column: usize| {
-            let column = self.columns.get(column)?;
-            let field = column.field.and_then(|field| schema?.fields.get(field));
-            field.map(|field| field.name.as_str()).or(column.label.as_deref())
+        let Self { rules, columns, short, .. } = self;
+        let schema = rules.schema.as_ref();
+        let at = |column: usize| At {
+            row: Some(number),
+            field: name(schema, columns, column),
+            column: Some(column as u64 + 1),
         };
-        let at = |column: usize| At { row: Some(number), field: name(column), column: Some(column as u64 + 1) };
         if let Some(kind) = record.broken {
-            return broken(kind, at(record.count), self.rules.limits.row, out);
+            return broken(kind, at(record.count), rules.limits.row, out);
         }
-        let wanted = self.columns.len();
+        let wanted = columns.len();
         if record.count > wanted {
             let surplus = record.count - wanted;
             out.error(ErrorType::ExtraCell, "extra-cell", At { row: Some(number), ..At::default() }, || {
@@ -246,7 +268,14 @@ impl Body {
             });
             return;
         }
+        // A quote that closes in another cell has taken the cells between with it: they are not missing.
+        if swallower(record, rules.dialect.delimiter).is_some() {
+            return;
+        }
         self.cut = record.end == LineEnd::None;
+        if !self.cut && !short.tell(number, record.count, out) {
+            return;
+        }
         for column in record.count..wanted {
             if self.cut {
                 out.error(ErrorType::MissingCell, "cut-row", at(column), || {
@@ -259,6 +288,21 @@ impl Body {
             }
         }
     }
+}
+
+/// What a column is called in a report.
+fn name<'n>(schema: Option<&'n Schema>, columns: &'n [Column], column: usize) -> Option<&'n str> {
+    let column = columns.get(column)?;
+    let field = column.field.and_then(|field| schema?.fields.get(field));
+    field.map(|field| field.name.as_str()).or(column.label.as_deref())
+}
+
+/// The first cell whose opening quote was closed in a later cell, so that it holds the delimiters between.
+fn swallower(record: &Record<'_>, delimiter: u8) -> Option<usize> {
+    record.cells.iter().position(|cell| {
+        let bytes = record.bytes.get(cell.start as usize..cell.end as usize).unwrap_or_default();
+        cell.stray && bytes.first() == Some(&(record.quote as u8)) && bytes.contains(&delimiter)
+    })
 }
 
 /// Judges what a cell should not hold whatever its type. False when it need not be judged further.

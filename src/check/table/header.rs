@@ -5,6 +5,8 @@
 
 mod align;
 
+use std::collections::HashMap;
+
 use crate::check::schema::FieldsMatch;
 use crate::check::{ErrorType, Severity};
 pub(super) use align::folded;
@@ -128,8 +130,10 @@ impl Header<'_> {
         let repeated = self.repeated();
         let mut found = vec![false; self.wanted.len()];
         let mut rest = Vec::new();
+        let names: HashMap<&str, usize> =
+            self.wanted.iter().zip(0..).map(|(field, place)| (field.name, place)).collect();
         for (column, label) in self.labels.iter().enumerate() {
-            match self.wanted.iter().position(|field| field.name == *label) {
+            match names.get(label).copied() {
                 Some(field) if repeated[column].is_none() => {
                     self.out.fields[column] = Some(field);
                     found[field] = true;
@@ -138,9 +142,14 @@ impl Header<'_> {
             }
         }
         if !more || whole || found.contains(&true) {
+            // Of fields that are equal when folded, the first.
+            let mut near_names: HashMap<String, usize> = HashMap::new();
+            for (field, wanted) in self.wanted.iter().enumerate() {
+                near_names.entry(folded(wanted.name)).or_insert(field);
+            }
             for column in rest {
                 let label = folded(self.labels[column]);
-                let near = self.wanted.iter().position(|field| !label.is_empty() && folded(field.name) == label);
+                let near = near_names.get(&label).copied().filter(|_| !label.is_empty());
                 match near {
                     Some(field) if !found[field] && repeated[column].is_none() => {
                         found[field] = true;
@@ -172,7 +181,7 @@ impl Header<'_> {
 
     /// By column: the column that has the same label before it.
     fn repeated(&self) -> Vec<Option<usize>> {
-        let mut first = std::collections::HashMap::new();
+        let mut first = HashMap::new();
         let place = |(column, label): (usize, &&str)| {
             let before = *first.entry(label.trim().to_owned()).or_insert(column);
             (before != column && !label.trim().is_empty()).then_some(before)

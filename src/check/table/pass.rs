@@ -13,8 +13,8 @@ use super::records::{Broken, Record};
 use super::{Context, RulesOutcome, TableRules};
 use crate::check::{At, Collector, ErrorType, Fault, Severity};
 
-/// Blank rows that may stand between a title and the header for it to be told as one.
-const BLANKS_BELOW_TITLE: u64 = 8;
+/// Rows that may stand between a title and the header for it to be told as one: blank, or narrower than the table.
+const BETWEEN_TITLE_AND_HEADER: u64 = 8;
 
 /// One file's way through its records.
 pub(super) struct Pass {
@@ -83,11 +83,12 @@ impl Pass {
         if over {
             out.stopped();
         }
-        let Stage::Rows(body) = self.stage else {
+        let Stage::Rows(mut body) = self.stage else {
             out.counted(None, self.columns);
             return RulesOutcome::default();
         };
         if over {
+            body.settle(out);
             out.counted(Some(body.rows()), self.columns);
             return RulesOutcome::default();
         }
@@ -97,6 +98,13 @@ impl Pass {
         self.ends.finish(policy, cut, out);
         out.counted(Some(rows), self.columns);
         outcome
+    }
+
+    /// The rows break off, by no fault of theirs.
+    pub(super) fn break_off(self, out: &mut Collector) {
+        if let Stage::Rows(mut body) = self.stage {
+            body.settle(out);
+        }
     }
 
     fn header(&mut self, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {
@@ -129,13 +137,14 @@ impl Pass {
 
     fn below_title(&mut self, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {
         let labels = Labels::read(record);
-        if labels.text.iter().all(|label| label.is_empty()) && self.number <= 1 + BLANKS_BELOW_TITLE {
-            return Ok(());
-        }
         let fits =
             record.broken.is_none() && self.judge(&labels).1.iter().all(|fault| fault.severity != Severity::Reject);
         if !fits {
-            return self.wrong_header(out);
+            let fields = self.rules.schema.as_ref().map_or(0, |schema| schema.fields.len());
+            let blank = labels.text.iter().all(|label| label.is_empty());
+            let title = record.broken.is_none() && (blank || record.count < fields);
+            let waits = title && self.number <= 1 + BETWEEN_TITLE_AND_HEADER;
+            return if waits { Ok(()) } else { self.wrong_header(out) };
         }
         let first = self.rules.schema.as_ref().and_then(|schema| schema.fields.first());
         let at = At { row: Some(1), column: Some(1), field: first.map(|field| field.name.as_str()) };
@@ -167,6 +176,14 @@ impl Pass {
             }
         };
         let mut faults = labels.faults.clone();
+        // A label in another encoding cannot be the right one: that is one fault, and it has the field's name.
+        aligned.faults.retain(|wrong| {
+            let same = |fault: &&mut LabelFault| fault.column == wrong.column && fault.kind == ErrorType::EncodingError;
+            let cause = faults.iter_mut().find(same).filter(|_| wrong.kind == ErrorType::IncorrectLabel);
+            let Some(cause) = cause else { return true };
+            cause.field.clone_from(&wrong.field);
+            false
+        });
         faults.append(&mut aligned.faults);
         for (column, what) in self.rules.rules.forbidden(&text) {
             // One reason for a column is enough, and this is the better one.

@@ -222,6 +222,17 @@ impl Columns {
     }
 }
 
+/// A number of seven digits or more, or a date: a label is neither, so that the row which holds one is no header.
+pub(super) fn is_datum(label: &str) -> bool {
+    let digits = label.bytes().filter(u8::is_ascii_digit).count();
+    let between: Vec<u8> = label.trim().bytes().filter(|byte| !byte.is_ascii_digit()).collect();
+    match between[..] {
+        [] => digits >= 7,
+        [one, two] => digits >= 4 && one == two && matches!(one, b'/' | b'-' | b'.' | b' '),
+        _ => false,
+    }
+}
+
 /// Ten digits of which the last is the check digit (NHS Data Model and Dictionary, NHS NUMBER).
 fn nhs_number(text: &str) -> bool {
     let Ok(digits) = <[u8; 10]>::try_from(text.as_bytes()) else { return false };

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use encoding_rs::DecoderResult;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::columns::Columns;
+use super::columns::{Columns, is_datum};
 use super::draft::{self, Draft, Sample};
 use super::records::Records;
 use super::{demands, guess};
@@ -68,6 +68,11 @@ fn make(args: &Args) -> anyhow::Result<Vec<String>> {
         }
     }
     let read = read(&args.file)?;
+    // A draft names its columns by their labels: without a header they would be the first person's data.
+    if let Some(column) = read.columns.all.iter().position(|column| is_datum(&column.label)) {
+        let what = format!("its first row is data, not labels (look at column {}): put a header above it", column + 1);
+        return Err(unsound(&args.file, &[what]));
+    }
     let sample = Sample { file, encoding: read.encoding, delimiter: read.delimiter, habits: read.habits };
     let draft = draft::draft(&name, &sample, &read.columns);
     if args.dry_run {
@@ -346,6 +351,19 @@ mod tests {
 
     fn schema(folder: &tempfile::TempDir) -> serde_json::Value {
         serde_json::from_str(&fs::read_to_string(folder.path().join("out/x.schema.json")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_sample_without_a_header_gives_no_draft_and_none_of_its_values() {
+        for label in ["01/02/1980", "1980-02-01", "1.2.80", "9991234567"] {
+            let (folder, done) = drafted("x.csv", format!("Smithson,{label}\nJones,{label}\n").as_bytes());
+            let said = format!("{:#}", done.unwrap_err());
+            assert!(said.contains("column 2") && !said.contains(label) && !said.contains("Smithson"), "{said}");
+            assert!(!folder.path().join("out").exists());
+        }
+        for label in ["2023-24", "2024", "Q1 2024/25", "%", "a/b", "6m", "202405"] {
+            assert!(!is_datum(label), "{label}");
+        }
     }
 
     #[test]

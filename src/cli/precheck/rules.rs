@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::outcome::{Stop, say};
 use crate::check::schema::{Schema, SchemaFault};
 use crate::check::{Compression, Format, Rules, Severity, TableRules};
-use crate::config::{self, Companion, Dataset, Diagnostic};
+use crate::config::{self, Companion, Dataset, Diagnostic, Warning};
 use crate::daemon::InvalidConfig;
 use crate::types::DatasetName;
 
@@ -50,9 +50,12 @@ impl Demands {
     /// The schema cannot be read, or everything in it that cannot be used.
     pub fn of_schema(path: &Path) -> anyhow::Result<Self> {
         let text = read_schema(path).map_err(|diagnostic| InvalidConfig(vec![diagnostic]))?;
-        let (schema, warnings) = Schema::read(&text)
-            .map_err(|faults| InvalidConfig(faults.iter().map(|fault| at(path, &text, fault)).collect()))?;
-        warnings.iter().for_each(|warning| say(&format!("warning: {}\n", at(path, &text, warning))));
+        let (schema, warnings) = Schema::read(&text).map_err(|faults| {
+            let told = |of: bool| faults.iter().filter(move |fault| fault.warning == of);
+            told(true).for_each(|fault| say(&format!("{}\n", Warning(at(path, &text, fault)))));
+            InvalidConfig(told(false).map(|fault| at(path, &text, fault)).collect())
+        })?;
+        warnings.iter().for_each(|warning| say(&format!("{}\n", Warning(at(path, &text, warning)))));
         if let Some(key) = schema.foreign_keys.first() {
             return Err(Stop::Usage(format!(
                 "the schema refers to the code list {:?}, which a schema alone does not have: judge by the dataset's file \
@@ -178,5 +181,15 @@ mod tests {
         let told = in_configuration("visit", &config).unwrap_err().to_string();
         assert!(told.contains("there are visits"), "{told}");
         assert!(in_configuration("../visits", &config).is_err());
+    }
+
+    #[test]
+    fn a_schemas_warnings_are_no_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.schema.json");
+        std::fs::write(&path, r#"{"fields": [{"name": "a", "type": "nothing"}], "dialect": {}}"#).unwrap();
+        let error = Demands::of_schema(&path).map(drop).unwrap_err();
+        let InvalidConfig(faults) = error.downcast_ref().unwrap();
+        assert!(faults.len() == 1 && faults[0].message.contains("no type"), "{faults:?}");
     }
 }

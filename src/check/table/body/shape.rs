@@ -2,6 +2,7 @@
 //!
 //! Slow paths only, each linear. Called by `body`.
 
+use crate::check::report::ROWS_SHOWN;
 use crate::check::row::Span;
 use crate::check::table::records::{Broken, Record};
 use crate::check::{At, Collector, ErrorType, Severity};
@@ -37,9 +38,50 @@ impl Blanks {
     }
 
     fn report(&self, severity: Severity, rule: &'static str, message: &str, out: &mut Collector) {
-        for number in self.first..self.first + self.count {
+        for (told, number) in (0..self.count).zip(self.first..) {
             let at = At { row: Some(number), ..At::default() };
+            let counted = severity != Severity::Reject || out.only_counts(number);
+            if told >= ROWS_SHOWN as u64 && counted {
+                let rest = self.count - told;
+                return out.more_found(severity, rest, ErrorType::BlankRow, rule, At::default());
+            }
             out.found(severity, ErrorType::BlankRow, rule, at, || message.to_owned());
+        }
+    }
+}
+
+/// Rows that are too short, of which there may be more by far than the file has bytes of missing cells: counted by where
+/// they end once they need not be told one by one, so that a row costs its own length and not that of the header.
+#[derive(Debug, Default)]
+pub(super) struct Short {
+    /// By number of cells: rows that were told, and rows that were only counted.
+    ends: Vec<(usize, u64)>,
+}
+
+impl Short {
+    /// Whether the row must be told cell by cell. The first rows of each length suffice to name the first of each column.
+    pub(super) fn tell(&mut self, number: u64, cells: usize, out: &Collector) -> bool {
+        if self.ends.len() <= cells {
+            self.ends.resize(cells + 1, (0, 0));
+        }
+        let (told, counted) = &mut self.ends[cells];
+        if *told >= ROWS_SHOWN && out.only_counts(number) {
+            *counted += 1;
+            return false;
+        }
+        *told += 1;
+        true
+    }
+
+    /// Adds what was only counted: each row lacks all columns from its end on. `at`: a column by its index.
+    pub(super) fn settle<'n>(&mut self, columns: usize, at: impl Fn(usize) -> At<'n>, out: &mut Collector) {
+        let mut ends = std::mem::take(&mut self.ends).into_iter();
+        let mut rows = 0;
+        for column in 0..columns {
+            rows += ends.next().map_or(0, |(_, counted)| counted);
+            if rows > 0 {
+                out.more_errors(rows, ErrorType::MissingCell, "missing-cell", at(column));
+            }
         }
     }
 }
