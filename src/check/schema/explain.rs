@@ -14,9 +14,16 @@ impl Field {
     /// the violations come with the rules `value-spaces` and `unpadded-dates`.
     pub fn explain(&self, violations: Violations) -> Vec<(ErrorType, &'static str, String)> {
         let mut found = Vec::new();
+        self.tell(violations, &mut |kind, rule, words| found.push((kind, rule, words())));
+        found
+    }
+
+    /// As [`Field::explain`], one violation after another; the words are made only when they are asked for: a file in
+    /// which every cell is wrong needs few of them.
+    pub fn tell(&self, violations: Violations, found: &mut dyn FnMut(ErrorType, &'static str, &dyn Fn() -> String)) {
         let mut add = |violation, kind, rule, words: &dyn Fn() -> String| {
             if violations.has(violation) {
-                found.push((kind, rule, words()));
+                found(kind, rule, words);
             }
         };
         let constraint = ErrorType::ConstraintError;
@@ -58,7 +65,6 @@ impl Field {
         add(Violations::UNPADDED, ErrorType::TypeError, "unpadded-dates", &|| {
             "has a day or month of one digit, where two are asked for".into()
         });
-        found
     }
 }
 

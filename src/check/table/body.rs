@@ -206,12 +206,8 @@ impl Body {
                     let mut violations = Violations::default();
                     field.judge_into(content, &rules.policy, &mut violations, &mut values[index]);
                     if !violations.is_empty() {
-                        for (kind, rule, message) in field.explain(violations.flags()) {
-                            out.flag(kind, rule, at(), || message);
-                        }
-                        for (kind, rule, message) in field.explain(violations.errors()) {
-                            out.error(kind, rule, at(), || message);
-                        }
+                        field.tell(violations.flags(), &mut |kind, rule, words| out.flag(kind, rule, at(), words));
+                        field.tell(violations.errors(), &mut |kind, rule, words| out.error(kind, rule, at(), words));
                         right = violations.errors().is_empty();
                     }
                 } else {
