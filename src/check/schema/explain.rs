@@ -9,6 +9,9 @@ use super::text::TextFormat;
 use super::{Field, Violations};
 use crate::check::report::ErrorType;
 
+/// Takes a violation's type and rule, and what makes its words.
+type Told<'t> = dyn FnMut(ErrorType, &'static str, &dyn Fn() -> String) + 't;
+
 impl Field {
     /// Each violation's type, rule (constraint's name, or the type's) and words, which never hold the cell. Flags among
     /// the violations come with the rules `value-spaces` and `unpadded-dates`.
@@ -20,7 +23,7 @@ impl Field {
 
     /// As [`Field::explain`], one violation after another; the words are made only when they are asked for: a file in
     /// which every cell is wrong needs few of them.
-    pub fn tell(&self, violations: Violations, found: &mut dyn FnMut(ErrorType, &'static str, &dyn Fn() -> String)) {
+    pub fn tell(&self, violations: Violations, found: &mut Told<'_>) {
         let mut add = |violation, kind, rule, words: &dyn Fn() -> String| {
             if violations.has(violation) {
                 found(kind, rule, words);
