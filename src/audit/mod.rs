@@ -7,7 +7,7 @@ mod event;
 mod receipt;
 
 pub use event::{Event, Kind, Recorder};
-pub use receipt::{Form, REASONS, Receipt, ScanVerdict, Verdict};
+pub use receipt::{Form, REASONS, Receipt, ScanVerdict, Verdict, grouped};
 
 /// What the check found, as a receipt carries it.
 pub use crate::check::{Report, Restricted};

@@ -280,7 +280,7 @@ fn strip<'t, T>(text: &'t str, words: [(T, &str); 2]) -> Option<(&'t str, T)> {
 }
 
 /// 1234567 as `1,234,567`.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {

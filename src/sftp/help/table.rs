@@ -4,7 +4,8 @@
 //! `dataset`.
 
 use super::dataset::entry;
-use super::{grouped, list, size};
+use super::{list, size};
+use crate::audit::grouped;
 use crate::config::{FieldsMatch, Schema, TableLimits, TableRules};
 
 pub(super) fn describe(text: &mut String, table: &TableRules) {
