@@ -36,6 +36,7 @@ pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<Log
     let (conditions, values) = Where::new()
         .number("sequence > ?", filter.after)
         .moment("at >= ?", filter.since)
+        .moment("at < ?", filter.until)
         .text("kind = ?", filter.kind.map(|kind| kind.as_str()))
         .text("org = ?", filter.org.as_ref())
         .text("dataset = ?", filter.dataset.as_ref())

@@ -236,6 +236,8 @@ pub struct Filter {
     pub quarantined: bool,
     /// Recorded at or after this time.
     pub since: Option<Timestamp>,
+    /// Events only: recorded before this time.
+    pub until: Option<Timestamp>,
     /// Events only: past this sequence number; `limit` then counts from there on, for paging and following.
     pub after: Option<u64>,
     /// At most this many, the newest.
