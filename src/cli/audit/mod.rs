@@ -1,6 +1,8 @@
 //! `nightsafe audit`: the audit log, read and checked.
 //!
-//! Changes nothing. Called by `cli`.
+//! Changes nothing but that `key --new` makes a file. Called by `cli`.
+
+pub mod key;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -36,6 +38,8 @@ pub struct Args {
 enum AuditCommand {
     /// List events, in the order of the log
     List(List),
+    /// Print the verifier key of the log, for providers and auditors; or make a new key
+    Key(key::Key),
     /// Check that the log and the ledger are complete and agree with each other; exit status 1 if they do not
     ///
     /// Checks completeness and consistency: no event is missing from the sequence, every upload has its event and its
@@ -78,6 +82,10 @@ struct List {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let AuditCommand::Key(key) = &args.command {
+        key::run(&args.config, key)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     over_ledger::run(&args.config, async |ledger, _| match &args.command {
         AuditCommand::List(list) => {
             let mut last = print_list(ledger, list, &mut io::stdout()).await?;
@@ -90,6 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
         AuditCommand::Verify { json } => verify(ledger, *json).await,
+        AuditCommand::Key(_) => Ok(()),
     })?;
     Ok(ExitCode::SUCCESS)
 }
