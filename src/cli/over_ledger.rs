@@ -10,7 +10,8 @@ use jiff::tz::TimeZone;
 
 use super::config_file::ConfigFile;
 use super::outcome::Stop;
-use crate::config::Config;
+use crate::audit::Signer;
+use crate::config::{self, Config};
 use crate::ledger::Ledger;
 use crate::types::{Clock, Invalid, Timestamp};
 
@@ -24,14 +25,14 @@ pub fn run(
     let file = config.paths.state.join("ledger.sqlite");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let ledger = open(&file)?;
+        let ledger = open(&file, config::signing_key(&config.audit)?)?;
         let done = command(&ledger, &config).await;
         let closed = ledger.close().await.with_context(|| format!("closing the ledger {}", file.display()));
         done.and(closed)
     })
 }
 
-fn open(file: &Path) -> anyhow::Result<Ledger> {
+fn open(file: &Path, signer: Signer) -> anyhow::Result<Ledger> {
     if let Err(error) = std::fs::metadata(file) {
         return Err(match error.kind() {
             io::ErrorKind::NotFound => {
@@ -45,7 +46,7 @@ fn open(file: &Path) -> anyhow::Result<Ledger> {
             )),
         });
     }
-    Ledger::open(file)
+    Ledger::open(file, signer)
         .with_context(|| format!("opening the ledger {}: run this as the daemon's user or as root", file.display()))
 }
 
@@ -103,7 +104,7 @@ mod tests {
     fn no_ledger_is_made_by_looking_for_one() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
-        let error = open(&file).err().unwrap();
+        let error = open(&file, crate::ledger::testing::signer()).err().unwrap();
         assert!(matches!(error.downcast_ref(), Some(Stop::No(_))), "{error:#}");
         assert!(!file.exists());
     }
