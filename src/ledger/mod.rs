@@ -98,6 +98,20 @@ impl Ledger {
         Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
     }
 
+    /// Opens a ledger that is there for reading alone, which needs nobody's key: verbs that write answer
+    /// [`LedgerError::Closed`], and recorded events go to the process's log.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; and when the file is not there, or of an older version.
+    pub fn open_to_read(file: &Path) -> Result<Self> {
+        file::check_readable(file)?;
+        let (verbs, _) = mpsc::channel(1);
+        let (recorder, _) = Recorder::new(1);
+        let (changed, commits) = (watch::Sender::new(0), Arc::default());
+        let (readers, thread) = (Readers::new(file), Mutex::new(None));
+        Ok(Self(Arc::new(Inner { verbs, recorder, readers, changed, commits, thread })))
+    }
+
     /// The way in for events that are no change of the ledger's own.
     pub fn recorder(&self) -> Recorder {
         self.0.recorder.clone()

@@ -44,11 +44,11 @@ enum AuditCommand {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         AuditCommand::Key(key) => key::run(&args.config, key)?,
-        AuditCommand::List(list) => over_ledger::run(&args.config, async |ledger, _| list.run(ledger).await)?,
+        AuditCommand::List(list) => over_ledger::read(&args.config, async |ledger, _| list.run(ledger).await)?,
         AuditCommand::Export(export) => {
-            over_ledger::run(&args.config, async |ledger, config| export.run(ledger, config).await)?;
+            over_ledger::read(&args.config, async |ledger, config| export.run(ledger, config).await)?;
         }
-        AuditCommand::Verify(verify) => over_ledger::run(&args.config, async |ledger, _| verify.run(ledger).await)?,
+        AuditCommand::Verify(verify) => over_ledger::read(&args.config, async |ledger, _| verify.run(ledger).await)?,
     }
     Ok(ExitCode::SUCCESS)
 }
