@@ -93,7 +93,8 @@ impl Ledger {
         let (recorder, events) = Recorder::new(writer::EVENTS);
         let changed = watch::Sender::new(0);
         let commits = Arc::new(AtomicU64::new(0));
-        let writer = Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
+        let writer =
+            Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
         let thread = Mutex::new(Some(writer::start(writer)?));
         Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
     }
