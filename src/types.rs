@@ -213,7 +213,7 @@ impl fmt::Display for FileName {
 }
 
 /// A SHA-256 digest (FIPS 180-4), shown as 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256(pub [u8; 32]);
 
@@ -239,6 +239,16 @@ impl From<Sha256> for String {
     fn from(digest: Sha256) -> String {
         digest.to_string()
     }
+}
+
+/// What an object is sealed with: enough to prove later that it was to these recipients, and to no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Of the age file's header: from `age-encryption.org/v1` to the newline that ends the MAC's line. The 16 bytes of
+    /// nonce behind it belong to the payload (age v1, "File format").
+    pub header: Sha256,
+    /// Of each recipient's text (`age1...`, `ssh-ed25519 AAAA...` without a comment), without a newline; sorted.
+    pub recipients: Vec<Sha256>,
 }
 
 /// A public key's fingerprint as OpenSSH shows it: `SHA256:` and 43 characters of base64.

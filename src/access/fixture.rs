@@ -85,6 +85,7 @@ pub(crate) fn config(accounts: impl IntoIterator<Item = Account>) -> Config {
             backoff_max: Duration::from_secs(3_600),
         },
         scan: None,
+        audit: AuditSettings::default(),
         log: LogSettings { format: LogFormat::Text, level: "info".into() },
         orgs,
         datasets: BTreeMap::new(),

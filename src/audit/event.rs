@@ -52,6 +52,8 @@ kinds! {
     UploadAccepted = "upload.accepted",
     UploadRejected = "upload.rejected",
     UploadAborted = "upload.aborted",
+    /// What was private of an upload is gone: its object, its names, and the private parts of these events.
+    UploadErased = "upload.erased",
     /// A companion file (checksums, totals) was recorded; it ends the upload that brought it.
     CompanionReceived = "companion.received",
     /// A companion whose file never came was forgotten.

@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::canonical;
 use crate::check::Report;
 use crate::types::{
-    AccountName, DatasetName, FILE_NAME_MAX, FileName, Fingerprint, OrgId, Sha256, Timestamp, UploadId, deceives,
+    AccountName, DatasetName, FILE_NAME_MAX, FileName, Fingerprint, Invalid, OrgId, Sha256, Timestamp, UploadId, deceives,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,6 +122,18 @@ impl Receipt {
             Form::Json => self.json(),
             Form::Text => self.text(),
         }
+    }
+
+    /// SHA-256 of the report's canonical JSON: the proof of a receipt holds the report by it.
+    ///
+    /// # Errors
+    /// A count is beyond 2^53 - 1.
+    pub fn report_digest(&self) -> Result<Sha256, Invalid> {
+        let report = serde_json::to_value(&self.report).map_err(|error| Invalid(error.to_string()))?;
+        let text = canonical::to_string(&report)?;
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
+        Ok(Sha256(sha256))
     }
 
     /// Indented JSON in the order of the fields, ending in a line end.

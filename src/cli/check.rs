@@ -2,6 +2,8 @@
 //!
 //! Reads files, and asks the scanner whether it is there; it neither starts nor asks a daemon. The summary is made once, as JSON, and the text is a view of it.
 
+mod signing;
+
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -43,6 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     json!({"engine": null, "signatures": null})
                 }
             };
+            loaded.warnings.extend(signing::warning(&loaded.config));
             let mut summary = summary(&loaded, now);
             summary["scanner"] = scanner;
             if args.json {
@@ -123,6 +126,7 @@ fn summary(loaded: &Loaded, now: Timestamp) -> Value {
             "runtime": config.paths.runtime.to_string_lossy(),
             "keys": config.paths.keys.to_string_lossy(),
         },
+        "audit": signing::json(&config.audit),
         "datasets": config.datasets.values().map(|dataset| describe_dataset(dataset, loaded)).collect::<Vec<_>>(),
         "organisations": config.orgs.values().map(|org| json!({
             "id": org.id.as_str(),
@@ -239,6 +243,7 @@ fn show(out: &mut impl Write, it: &Value) -> std::io::Result<()> {
     writeln!(out, "  algorithms {}", text(&server["algorithms"]))?;
     writeln!(out, "  state in {}, keys in {}", text(&it["paths"]["state"]), text(&it["paths"]["keys"]))?;
 
+    signing::lines(&it["audit"]).iter().try_for_each(|line| writeln!(out, "  {line}"))?;
     if let (Some(engine), Some(signatures)) = (it["scanner"]["engine"].as_str(), it["scanner"]["signatures"].as_str()) {
         writeln!(out, "  scanned by {engine}, signatures {signatures}")?;
     }

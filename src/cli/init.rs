@@ -1,6 +1,6 @@
-//! `nightsafe init`: a configuration to edit, commented, with fresh host keys.
+//! `nightsafe init`: a configuration to edit, commented, with fresh host keys and a key that signs the audit log.
 //!
-//! Must never overwrite a configuration or a host key. Called by `cli`, and by `quickstart` through [`write`].
+//! Must never overwrite a configuration or a key. Called by `cli`, and by `quickstart` through [`write`].
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, EcdsaCurve, PrivateKey, PublicKey};
 use serde_json::json;
 
+use super::audit;
 use super::edit::{document, files, keyfile};
 use super::outcome::Stop;
 use super::output;
@@ -93,6 +94,7 @@ fn init(args: &Args) -> anyhow::Result<()> {
     write(&args.dir, &options)?;
     let configuration = layout.configuration(&args.dir);
     let keys = host_keys(&args.dir)?;
+    let audit_key = audit::key::make_unless_there(&signing_key_file(&args.dir), &origin(&options))?;
     if args.json {
         let keys: Vec<_> = keys
             .iter()
@@ -101,12 +103,14 @@ fn init(args: &Args) -> anyhow::Result<()> {
                 json!({ "file": file, "fingerprint": keyfile::fingerprint(key), "known_hosts": known_hosts })
             })
             .collect();
-        return Ok(output::json(&json!({ "configuration": configuration, "host_keys": keys }))?);
+        let shown = json!({ "configuration": configuration, "host_keys": keys, "audit_key": audit_key.to_string() });
+        return Ok(output::json(&shown)?);
     }
     output::line(format!("written: {}\n\nHost keys, for providers and loaders to compare:", configuration.display()))?;
     for (_, key) in &keys {
         output::line(format!("  {:<20} {}", key.algorithm().as_str(), keyfile::fingerprint(key)))?;
     }
+    output::line(format!("\nVerifier key of the audit log, for whoever checks receipts and the log:\n  {audit_key}"))?;
     let absolute = std::path::absolute(&configuration).unwrap_or_else(|_| configuration.clone());
     let export = match args.service {
         true => String::new(),
@@ -136,9 +140,9 @@ fn init(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a configuration under `dir`, with host keys; one that `check` passes.
+/// Writes a configuration under `dir`, with host keys and a signing key; one that `check` passes.
 ///
-/// A host key that is there already is kept: that is how a gateway moves to another machine. nightsafe.toml comes last,
+/// A key that is there already is kept: that is how a gateway moves to another machine. nightsafe.toml comes last,
 /// so that a run that was cut short can be run again.
 ///
 /// # Errors
@@ -162,12 +166,14 @@ pub fn write(dir: &Path, options: &Options) -> anyhow::Result<()> {
     let orgs = configuration.with_file_name("orgs");
     let datasets = configuration.with_file_name("datasets");
     let host = dir.join("keys/host");
-    for folder in [&orgs, &datasets, &host] {
+    let signing = signing_key_file(dir);
+    for folder in [orgs.as_path(), &datasets, &host, signing.parent().unwrap_or(dir)] {
         make_folder(folder)?;
     }
     for (name, algorithm) in HOST_KEYS {
         host_key(&host.join(name), algorithm, &options.name)?;
     }
+    audit::key::make_unless_there(&signing, &origin(options))?;
     let example = include_str!("template/org.toml").replace("{{settings}}", include_str!("template/org-example.toml"));
     write_text(&orgs.join("example.toml.sample"), &example)?;
     write_text(&datasets.join("example.toml.sample"), include_str!("template/dataset.toml"))?;
@@ -175,15 +181,18 @@ pub fn write(dir: &Path, options: &Options) -> anyhow::Result<()> {
 }
 
 fn configuration_text(options: &Options) -> String {
-    let (host_keys, state, runtime, keys) = match options.layout {
+    let (host_keys, signing_key, state, runtime, keys) = match options.layout {
         Layout::Portable => {
-            (HOST_KEYS.map(|(name, _)| format!("../keys/host/{name}")), "../state", "../run", "../keys")
+            let host_keys = HOST_KEYS.map(|(name, _)| format!("../keys/host/{name}"));
+            (host_keys, "../keys/audit/signing.key", "../state", "../run", "../keys")
         }
         Layout::Service => {
-            (HOST_KEYS.map(|(name, _)| format!("credential:{name}")), "/var/lib/nightsafe", "/run/nightsafe", "keys")
+            let host_keys = HOST_KEYS.map(|(name, _)| format!("credential:{name}"));
+            (host_keys, "credential:audit_signing_key", "/var/lib/nightsafe", "/run/nightsafe", "keys")
         }
     };
     include_str!("template/nightsafe.toml")
+        .replace("{{signing_key}}", &document::quoted(signing_key))
         .replace("{{state}}", &document::quoted(state))
         .replace("{{runtime}}", &document::quoted(runtime))
         .replace("{{keys}}", &document::quoted(keys))
@@ -192,6 +201,16 @@ fn configuration_text(options: &Options) -> String {
         // Last: what people chose may hold anything.
         .replace("{{contact}}", &document::quoted(options.contact.trim()))
         .replace("{{name}}", &document::quoted(options.name.trim()))
+}
+
+/// The private key that the audit log is signed with.
+fn signing_key_file(dir: &Path) -> PathBuf {
+    dir.join("keys/audit/signing.key")
+}
+
+/// The audit log's name, as the configuration has it by default.
+fn origin(options: &Options) -> String {
+    format!("{}/audit", options.name.trim())
 }
 
 fn make_folder(folder: &Path) -> anyhow::Result<()> {
@@ -291,6 +310,7 @@ mod tests {
         assert_eq!(keys("intake"), "drafts_expire reorder_window reserve uploads_per_org working_suffixes");
         assert_eq!(keys("queue"), "attempts backoff backoff_max lease lease_max");
         assert_eq!(keys("scan"), "clamd max_size timeout");
+        assert_eq!(keys("audit"), "former_keys key origin syslog tiles witnesses");
         assert_eq!(keys("log"), "format level");
     }
 

@@ -18,6 +18,7 @@ mod outcome;
 mod output;
 mod over_ledger;
 pub mod precheck;
+mod progress;
 pub mod queue;
 pub mod quickstart;
 pub mod serve;

@@ -95,6 +95,7 @@ pub fn load_with_warnings(file: &Path) -> Result<Loaded, (Vec<Diagnostic>, Vec<W
         intake: settings.intake,
         queue: settings.queue,
         scan: settings.scan,
+        audit: settings.audit,
         log: settings.log,
         orgs,
         datasets,

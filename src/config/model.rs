@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit::VerifierKey;
 /// What a dataset demands; for whoever reads a [`Dataset`] without knowing the check.
 pub use crate::check::schema::{Field, FieldsMatch, Schema};
 pub use crate::check::{
@@ -27,6 +28,7 @@ pub struct Config {
     pub queue: QueueSettings,
     /// None: no malware scanner is configured, and no dataset may ask for one.
     pub scan: Option<ScanSettings>,
+    pub audit: AuditSettings,
     pub log: LogSettings,
     pub orgs: BTreeMap<OrgId, Org>,
     pub datasets: BTreeMap<DatasetName, Dataset>,
@@ -142,6 +144,42 @@ pub enum ClamdAddress {
     Path(PathBuf),
     /// TCP, for a scanner on another machine; only loopback is without a warning.
     Tcp(SocketAddr),
+}
+
+/// `[audit]`: what signs the log of events, and where copies of it go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// The private Ed25519 key's file, absolute; `credential:NAME` was resolved to systemd's credentials directory. Read by
+    /// [`super::signing_key`].
+    pub key: PathBuf,
+    /// The log's name: the first line of its checkpoints, and its key's name. The server's name and `/audit` by default.
+    pub origin: String,
+    /// Keys that signed checkpoints before the present one, all of the log's name; at most 64.
+    pub former_keys: Vec<VerifierKey>,
+    /// Where the log is published as static files (c2sp.org/tlog-tiles), absolute.
+    pub tiles: Option<PathBuf>,
+    /// Where each event is told as it happens.
+    pub syslog: Option<EventCopy>,
+    /// Who is asked to cosign checkpoints; at most 16.
+    pub witnesses: Vec<Witness>,
+}
+
+/// `audit.syslog`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventCopy {
+    /// systemd's journal.
+    Journal,
+    /// A datagram socket that takes syslog's messages, such as /dev/log; absolute.
+    Socket(PathBuf),
+}
+
+/// `[[audit.witnesses]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// The submission prefix (c2sp.org/tlog-witness), http or https, without a slash at its end.
+    pub url: String,
+    /// Its key for cosignatures.
+    pub key: VerifierKey,
 }
 
 /// `[log]`

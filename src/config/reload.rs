@@ -176,6 +176,8 @@ fn keep_what_runs(running: &Config, mut new: Config) -> (Config, Vec<&'static st
     keep("server.host_keys", &running.server.host_keys, &mut new.server.host_keys, &mut kept);
     keep("paths.state", &running.paths.state, &mut new.paths.state, &mut kept);
     keep("paths.runtime", &running.paths.runtime, &mut new.paths.runtime, &mut kept);
+    keep("audit.key", &running.audit.key, &mut new.audit.key, &mut kept);
+    keep("audit.origin", &running.audit.origin, &mut new.audit.origin, &mut kept);
     keep("log", &running.log, &mut new.log, &mut kept);
     (new, kept)
 }

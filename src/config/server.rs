@@ -1,4 +1,4 @@
-//! `nightsafe.toml`: the server, its limits and paths, intake, queue and log.
+//! `nightsafe.toml`: the server, its limits and paths, intake, queue and log; `audit` and `scan` read their own tables.
 //!
 //! Reads and bounds every setting; where a bound is not plain from the name, it says why. Called by [`super::load`].
 
@@ -11,10 +11,10 @@ use toml::de::DeValue;
 
 use super::diagnostic::Findings;
 use super::model::*;
-use super::scan;
 use super::section::{At, Section, Wrong, document};
 use super::source::{Source, absolute, tidy};
 use super::value::{choice, duration, line, size, text, whole};
+use super::{audit, scan};
 use crate::types::Role;
 
 const KIB: u64 = 1 << 10;
@@ -26,7 +26,7 @@ const fn seconds(seconds: u64) -> Duration {
 
 /// Where systemd puts the credentials of the service of this name (systemd.exec(5), "LoadCredential="), for commands that
 /// run outside of it.
-const CREDENTIALS: &str = "/run/credentials/nightsafe.service";
+pub(super) const CREDENTIALS: &str = "/run/credentials/nightsafe.service";
 
 /// What the file says; anything missing or wrong is a default here and an error among the findings.
 pub(super) struct Read {
@@ -41,6 +41,7 @@ pub(super) struct Read {
     pub scan: Option<ScanSettings>,
     /// Whether there is a `[scan]`, right or wrong.
     pub has_scan: bool,
+    pub audit: AuditSettings,
     pub log: LogSettings,
 }
 
@@ -56,9 +57,10 @@ pub(super) fn read(source: &Source, findings: &Findings) -> Option<Read> {
     let queue = queue(file.table("queue"));
     let has_scan = file.stands("scan").is_some();
     let scan = scan::read(file.table("scan"), base);
+    let audit = audit::read(file.table("audit"), base, &server.name, &paths.state);
     let log = log(file.table("log"));
     file.finish();
-    Some(Read { server, limits, paths, keys, intake, queue, scan, has_scan, log })
+    Some(Read { server, limits, paths, keys, intake, queue, scan, has_scan, audit, log })
 }
 
 fn server(mut section: Section<'_>, base: &Path) -> Server {
@@ -66,7 +68,7 @@ fn server(mut section: Section<'_>, base: &Path) -> Server {
     let contact = section.required("contact", "contact = \"Data team, data@example.org\"", line);
     let listeners = listeners(&mut section);
     let example = "host_keys = [\"ssh_host_ed25519_key\"], the path of a private key that ssh-keygen made";
-    let host_keys = match section.list("host_keys", |value| host_key(value, base)) {
+    let host_keys = match section.list("host_keys", |value| secret_file(value, base)) {
         Some(list) if list.value.is_empty() => {
             section.error(Some(list.span), "host_keys is empty", format!("write {example}"));
             Vec::new()
@@ -111,7 +113,8 @@ fn host_name(value: &DeValue<'_>) -> Result<String, Wrong> {
     Ok(name.to_owned())
 }
 
-fn host_key(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong> {
+/// The path of a private key's file; `credential:NAME` is one that systemd hands over.
+pub(super) fn secret_file(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong> {
     let text = text(value)?;
     let Some(name) = text.strip_prefix("credential:") else { return path(value, base) };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

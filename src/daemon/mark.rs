@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::ledger::{Filter, Ledger};
+use crate::ledger::Ledger;
 
 #[derive(Debug, Clone)]
 pub struct Mark(PathBuf);
@@ -33,7 +33,7 @@ impl Mark {
         };
         let mark: u64 =
             text.trim().parse().with_context(|| format!("{path} holds no number: see OPERATING.md, Backup"))?;
-        let last = last_event(ledger).await?;
+        let last = ledger.last_event().await?;
         if last < mark {
             bail!(
                 "the ledger ends with event {last}, and the one that was in use here had {mark} at least: it is an old \
@@ -49,16 +49,10 @@ impl Mark {
     /// # Errors
     /// The ledger cannot be read, or the file not written; the old mark stays then.
     pub async fn set(&self, ledger: &Ledger) -> anyhow::Result<()> {
-        let (last, path) = (last_event(ledger).await?, self.0.clone());
+        let (last, path) = (ledger.last_event().await?, self.0.clone());
         let written = tokio::task::spawn_blocking(move || write(&path, last)).await?;
         written.with_context(|| format!("cannot write {}", self.0.display()))
     }
-}
-
-/// The sequence of the newest event that is committed; 0 for none.
-async fn last_event(ledger: &Ledger) -> anyhow::Result<u64> {
-    let newest = Filter { limit: Some(1), ..Filter::default() };
-    Ok(ledger.events(&newest).await?.first().map_or(0, |logged| logged.sequence))
 }
 
 fn write(path: &Path, sequence: u64) -> std::io::Result<()> {
@@ -83,7 +77,7 @@ mod tests {
     async fn a_ledger_that_falls_short_of_its_mark_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let mark = Mark::new(dir.path());
-        let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.sqlite"), crate::ledger::testing::signer()).unwrap();
         mark.check(&ledger).await.unwrap();
         tell(&ledger).await;
         mark.set(&ledger).await.unwrap();
@@ -91,7 +85,7 @@ mod tests {
         tell(&ledger).await;
         mark.check(&ledger).await.unwrap();
 
-        let new = Ledger::open(&dir.path().join("new.sqlite")).unwrap();
+        let new = Ledger::open(&dir.path().join("new.sqlite"), crate::ledger::testing::signer()).unwrap();
         let refused = mark.check(&new).await.unwrap_err().to_string();
         assert!(refused.contains("ends with event 0") && refused.contains("Bring back the right"), "{refused}");
         tell(&new).await;

@@ -59,7 +59,7 @@ pub async fn run(
     let keys = Arc::new(ssh::HostKeys::read(&config)?);
     let vault = Vault::open(&config.paths.state)
         .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
-    let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"))
+    let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"), config::signing_key(&config.audit)?)
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);
     mark.check(&ledger).await?;

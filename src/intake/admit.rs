@@ -227,6 +227,7 @@ mod tests {
                 backoff_max: Duration::ZERO,
             },
             scan: None,
+            audit: AuditSettings::default(),
             log: LogSettings { format: LogFormat::Text, level: "info".into() },
             orgs: BTreeMap::from([(org.id.clone(), org)]),
             datasets: datasets.iter().cloned().collect(),

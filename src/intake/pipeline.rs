@@ -15,7 +15,7 @@ use super::sealing::Sealing;
 use crate::audit::ScanVerdict;
 use crate::check::{Check, ErrorType, Fault, Outcome};
 use crate::seal::{Recipient, SealError};
-use crate::types::{Sha256, UploadId};
+use crate::types::{Envelope, Sha256, UploadId};
 use crate::vault::{Spool, Vault};
 
 /// What one upload's pipeline is made of.
@@ -102,6 +102,8 @@ pub(super) struct Finished {
     pub outcome: Outcome,
     pub scan: Option<ScanVerdict>,
     pub stored: Stored,
+    /// What it is sealed with, if it is stored.
+    pub envelope: Option<Envelope>,
     /// Why a rejected extract is not kept, though its dataset quarantines.
     pub unkept: Option<&'static str>,
 }
@@ -253,6 +255,7 @@ impl Pipeline {
         }
         let (outcome, scan, text) = self.verdict(want)?;
         let acceptable = outcome.report.acceptable();
+        let envelope = self.sealing.as_ref().map(Sealing::envelope);
         let stored = match (want, self.sealing.take()) {
             (Want::Object, Some(sealing)) if acceptable => Stored::Object { sealed_size: sealing.finish()?.keep()? },
             (Want::Draft, Some(sealing)) if acceptable => {
@@ -277,7 +280,8 @@ impl Pipeline {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.digest.finish().as_ref());
         let md5 = self.md5.map(|md5| format!("{:x}", md5.finalize()));
-        Ok(Finished { size: self.size, sha256: Sha256(sha256), md5, outcome, scan, stored, unkept: self.unkept })
+        let (size, sha256, unkept) = (self.size, Sha256(sha256), self.unkept);
+        Ok(Finished { size, sha256, md5, outcome, scan, stored, envelope, unkept })
     }
 
     /// What the check and the scanner say; a companion's text.

@@ -363,6 +363,7 @@ mod tests {
             outcome: crate::check::Outcome::default(),
             scan: None,
             stored: Stored::Draft(spool),
+            envelope: None,
             unkept: None,
         };
         registry.close(Draft { facts: facts.clone(), finished, closed });

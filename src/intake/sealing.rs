@@ -3,8 +3,8 @@
 //! Must never write a byte that is not sealed. Blocking. Called by `pipeline`.
 
 use super::pipeline::Broken;
-use crate::seal::{CHUNK, Recipient, Sealer, TAG};
-use crate::types::UploadId;
+use crate::seal::{CHUNK, Recipient, Sealer, TAG, envelope};
+use crate::types::{Envelope, UploadId};
 use crate::vault::{Spool, Vault};
 
 /// Sealed chunks that are written at once.
@@ -24,13 +24,18 @@ pub(super) struct Sealing {
     open: usize,
     /// Made when there is something to write: a small file that is refused never touches the disk.
     spool: Option<Spool>,
+    envelope: Envelope,
 }
 
 impl Sealing {
     pub(super) fn begin(vault: Vault, upload: UploadId, recipients: &[Recipient]) -> Result<Self, Broken> {
         let (header, sealer) = Sealer::begin(recipients)?;
-        let open = header.len();
-        Ok(Self { vault, upload, sealer, out: header, open, spool: None })
+        let (open, envelope) = (header.len(), envelope(&header, recipients));
+        Ok(Self { vault, upload, sealer, out: header, open, spool: None, envelope })
+    }
+
+    pub(super) fn envelope(&self) -> Envelope {
+        self.envelope.clone()
     }
 
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {

@@ -50,7 +50,7 @@ impl House {
 
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let bench = Bench::new();
-        let ledger = Ledger::open(&bench.dir.path().join("ledger.sqlite")).unwrap();
+        let ledger = Ledger::open(&bench.dir.path().join("ledger.sqlite"), crate::ledger::testing::signer()).unwrap();
         let clock = Clock::fixed("2026-03-01T12:00:00Z".parse().unwrap());
         let key = fixture::key().public_key().clone();
         let mut config = config(&bench, &key);
@@ -311,7 +311,7 @@ async fn a_disk_or_a_ledger_that_fails_keeps_nothing_and_says_so() {
     house.ledger.close().await.unwrap();
     assert_eq!(upload.close().await.unwrap_err().kind, RefusalKind::Failure);
     // A closed ledger does not say whether it recorded the upload: the next start decides.
-    let ledger = Ledger::open(&house.bench.dir.path().join("ledger.sqlite")).unwrap();
+    let ledger = Ledger::open(&house.bench.dir.path().join("ledger.sqlite"), crate::ledger::testing::signer()).unwrap();
     let recovered = recover(&house.bench.vault, &ledger, &house.clock).await.unwrap();
     assert_eq!((recovered.unrecorded, recovered.aborted), (vec![id], vec![id]));
     assert_eq!((house.bench.vault.objects().unwrap(), house.bench.spooled()), (vec![], 0));
@@ -443,7 +443,7 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
         (outcome.report.complete, outcome.report.restricted) = (true, 2);
         assert!(outcome.restricted.add(3) && outcome.restricted.add(4));
         let (size, sha256, stored) = (6, sha256(name.as_bytes()), pipeline::Stored::Draft(spool));
-        let finished = pipeline::Finished { size, sha256, md5: None, outcome, scan: None, stored, unkept: None };
+        let finished = pipeline::Finished { size, sha256, md5: None, outcome, scan: None, stored, envelope: None, unkept: None };
         assert!(facts.end());
         let receipt = if name == "a.csv" {
             let (intake, actor) = (house.intake.0.clone(), house.principal.actor().clone());

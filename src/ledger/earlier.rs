@@ -13,7 +13,7 @@ pub(super) const LAST_ROWS: &str = "SELECT u.report ->> '$.rows' AS rows FROM up
 
 pub(super) const SAME_BYTES: &str = "SELECT u.id AS upload, u.dataset, u.name, u.time, u.sha256, u.md5,
          u.report ->> '$.rows' AS rows
-     FROM uploads u WHERE u.org = ? AND u.dataset = ? AND u.sha256 = ? AND u.verdict = 'accepted'
+     FROM uploads u WHERE u.org = ? AND u.dataset = ? AND u.sha256 = ? AND u.verdict = 'accepted' AND u.erased IS NULL
      ORDER BY u.number DESC LIMIT 1";
 
 pub(super) const UNDER_NAME: &str = "SELECT u.id AS upload, u.dataset, u.name, u.time, u.sha256, u.md5,

@@ -28,15 +28,20 @@ const STATEMENTS: usize = 128;
 pub(super) fn open_writer(file: &Path) -> Result<Connection> {
     claim_file(file)?;
     let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    set_up(&mut connection).map_err(|error| match error {
-        SetUp::Sqlite(error) => fault(&error),
-        SetUp::NotOurs => LedgerError::Storage("the file is a database, but not a ledger of Nightsafe".into()),
-        SetUp::Newer(version) => LedgerError::Storage(format!(
-            "the file was written by a newer Nightsafe (schema {version}, this one knows {}): use that one",
-            STEPS.len()
-        )),
-    })?;
+    set_up(&mut connection)?;
     Ok(connection)
+}
+
+/// Looks whether the file is a ledger of this version, without a change to it.
+pub(super) fn check_readable(file: &Path) -> Result<()> {
+    match known_version(&open_reader(file)?)? {
+        version if version == STEPS.len() => Ok(()),
+        version => Err(LedgerError::Storage(format!(
+            "the file is of an older version (schema {version}, this one knows {}): the daemon brings it up to date when it \
+             starts",
+            STEPS.len()
+        ))),
+    }
 }
 
 /// Opens a connection that cannot write. The file must have been opened for writing before: that made it a ledger.
@@ -90,6 +95,19 @@ enum SetUp {
     Sqlite(rusqlite::Error),
     NotOurs,
     Newer(i64),
+}
+
+impl From<SetUp> for LedgerError {
+    fn from(error: SetUp) -> Self {
+        match error {
+            SetUp::Sqlite(error) => fault(&error),
+            SetUp::NotOurs => LedgerError::Storage("the file is a database, but not a ledger of Nightsafe".into()),
+            SetUp::Newer(version) => LedgerError::Storage(format!(
+                "the file was written by a newer Nightsafe (schema {version}, this one knows {}): use that one",
+                STEPS.len()
+            )),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for SetUp {

@@ -19,6 +19,7 @@ mod readers;
 mod rows;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tree;
 mod uploads;
 mod verify;
 mod writer;
@@ -34,7 +35,7 @@ pub use model::*;
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::audit::{Event, Receipt, Recorder};
+use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer};
 use crate::types::*;
 use readers::Readers;
 use writer::{Job, Message, Tx, Verb, Writer};
@@ -82,19 +83,33 @@ struct Inner {
 
 impl Ledger {
     /// Opens `file`, making it (mode 0600) or migrating it as needed. Starts the writer thread, which ends with `close`,
-    /// or when the last clone is dropped.
+    /// or when the last clone is dropped. `signer` signs each commit; its name is the log's origin.
     ///
     /// # Errors
     /// When the file cannot be opened, is no ledger, or is one of a newer version.
-    pub fn open(file: &Path) -> Result<Self> {
+    pub fn open(file: &Path, signer: Signer) -> Result<Self> {
         let connection = file::open_writer(file)?;
         let (verbs, messages) = mpsc::channel(VERBS);
         let (recorder, events) = Recorder::new(writer::EVENTS);
         let changed = watch::Sender::new(0);
         let commits = Arc::new(AtomicU64::new(0));
-        let writer = Writer { connection, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
+        let writer = Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
         let thread = Mutex::new(Some(writer::start(writer)?));
         Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
+    }
+
+    /// Opens a ledger that is there for reading alone, which needs nobody's key: verbs that write answer
+    /// [`LedgerError::Closed`], and recorded events go to the process's log.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; and when the file is not there, or of an older version.
+    pub fn open_to_read(file: &Path) -> Result<Self> {
+        file::check_readable(file)?;
+        let (verbs, _) = mpsc::channel(1);
+        let (recorder, _) = Recorder::new(1);
+        let (changed, commits) = (watch::Sender::new(0), Arc::default());
+        let (readers, thread) = (Readers::new(file), Mutex::new(None));
+        Ok(Self(Arc::new(Inner { verbs, recorder, readers, changed, commits, thread })))
     }
 
     /// The way in for events that are no change of the ledger's own.
@@ -393,6 +408,82 @@ impl Ledger {
     pub async fn events(&self, filter: &Filter) -> Result<Vec<Logged>> {
         let filter = filter.clone();
         self.0.readers.read(move |connection| events::select(connection, &filter)).await
+    }
+
+    /// The number of the newest event that is committed; 0 for none.
+    pub async fn last_event(&self) -> Result<u64> {
+        self.0.readers.read(|connection| Ok(events::last(connection)?)).await
+    }
+
+    // -- proof --
+
+    /// Leaves from event number `from` (from 1) on, in order, at most `limit`.
+    pub async fn leaves(&self, from: u64, limit: usize) -> Result<Vec<LeafRow>> {
+        self.0.readers.read(move |connection| events::leaves(connection, from, limit)).await
+    }
+
+    /// The newest checkpoint, a signed note; none while the log is empty.
+    pub async fn checkpoint(&self) -> Result<Option<String>> {
+        self.0.readers.read(tree::checkpoint).await
+    }
+
+    /// The checkpoint of that size, if it was kept: those of commits that recorded an upload's end or its loading, those
+    /// that first cross a multiple of 256, those that were cosigned, and the newest.
+    pub async fn checkpoint_of(&self, size: u64) -> Result<Option<String>> {
+        self.0.readers.read(move |connection| tree::checkpoint_of(connection, size)).await
+    }
+
+    /// All that proves an event; none when there is no such event. The same for ever, once its checkpoint stays: with a
+    /// witness against the first cosigned checkpoint that covers it, without against the first that was kept, which for
+    /// the end of an upload and its loading is that of its own commit.
+    pub async fn proof(&self, about: ProofOf) -> Result<Option<Proven>> {
+        let read = move |connection: &_| match tree::event_of(connection, about)? {
+            Some(sequence) => tree::proven(connection, sequence),
+            None => Ok(None),
+        };
+        self.0.readers.read(read).await
+    }
+
+    /// As [`Ledger::proof`] for many, without the hashes: what a listing needs to know.
+    pub async fn proof_outlines(&self, about: Vec<ProofOf>) -> Result<Vec<Option<Proven>>> {
+        self.0.readers.read(move |connection| tree::outlines(connection, &about)).await
+    }
+
+    /// The root over the first `size` events.
+    pub async fn root(&self, size: u64) -> Result<Hash> {
+        self.0.readers.read(move |connection| crate::audit::tree::root(&tree::Stored(connection), size)).await
+    }
+
+    /// The proof that leaf number `index` (from 0) is in the tree of `size` leaves (RFC 6962, section 2.1.1).
+    pub async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>> {
+        let read = move |connection: &_| crate::audit::tree::inclusion(&tree::Stored(connection), index, size);
+        self.0.readers.read(read).await
+    }
+
+    /// The proof that the tree of `new` leaves begins with that of `old` (RFC 6962, section 2.1.2).
+    pub async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>> {
+        let read = move |connection: &_| crate::audit::tree::consistency(&tree::Stored(connection), old, new);
+        self.0.readers.read(read).await
+    }
+
+    /// The roots of complete subtrees that are stored, of level 8, 16, ..., from number `first` on, at most `count`; for
+    /// level 0 hashes of leaves.
+    pub async fn nodes(&self, level: u32, first: u64, count: usize) -> Result<Vec<Hash>> {
+        use crate::audit::Nodes as _;
+        self.0.readers.read(move |connection| tree::Stored(connection).hashes(level, first, count)).await
+    }
+
+    /// Keeps what witnesses said of a checkpoint of this log; the caller has verified it.
+    ///
+    /// # Errors
+    /// The checkpoint is none of this log.
+    pub async fn cosigned(&self, checkpoint: String, signatures: Vec<Signature>) -> Result<()> {
+        self.write(move |tx| tree::cosigned(tx.connection, &checkpoint, &signatures)).await
+    }
+
+    /// The newest cosignature of each witness.
+    pub async fn cosignatures(&self) -> Result<Vec<Cosignature>> {
+        self.0.readers.read(tree::newest_cosignatures).await
     }
 
     /// The beginnings of uploads that have no end in the audit log; for recovery. Looks back to the latest

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::audit::{Event, Kind, Receipt, Restricted, Verdict};
+use crate::audit::leaf::Private;
+use crate::audit::{Event, Hash, Kind, Receipt, Restricted, Verdict};
 use crate::types::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,8 @@ pub struct Ended {
     pub md5: Option<String>,
     /// Companions that vouched for it, by their own uploads: they wait no longer when it is accepted.
     pub vouched: Vec<UploadId>,
+    /// What its object is sealed with; none when none is kept.
+    pub envelope: Option<Envelope>,
     pub actor: Actor,
 }
 
@@ -236,13 +239,16 @@ pub struct Filter {
     pub quarantined: bool,
     /// Recorded at or after this time.
     pub since: Option<Timestamp>,
+    /// Events only: recorded before this time.
+    pub until: Option<Timestamp>,
     /// Events only: past this sequence number; `limit` then counts from there on, for paging and following.
     pub after: Option<u64>,
     /// At most this many, the newest.
     pub limit: Option<usize>,
 }
 
-/// An event with its place in the log; sequence numbers start at 1 and have no gaps.
+/// An event with its place in the log; sequence numbers start at 1 and have no gaps. Of one whose private part was erased
+/// it has what is public, and the account `erased`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Logged {
     pub sequence: u64,
@@ -259,6 +265,53 @@ pub struct UploadRow {
     pub sealed_size: u64,
     /// When the object left the vault: loaded or quarantined, and past its retention, or discarded.
     pub removed: Option<Timestamp>,
+    /// When what was private of it was erased.
+    pub erased: Option<Timestamp>,
+}
+
+/// An event's leaf as the tree has it; leaf number `sequence - 1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafRow {
+    pub sequence: u64,
+    pub leaf: String,
+    pub hash: Hash,
+}
+
+/// Which event a proof is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofOf {
+    /// By its number.
+    Event(u64),
+    /// The acceptance or rejection of an upload.
+    End(UploadId),
+    /// The acknowledgement of its delivery.
+    Loading(UploadId),
+}
+
+/// All that proves one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// Number of the leaf, from 0: the event's number less one.
+    pub index: u64,
+    pub leaf: String,
+    /// None once it was erased.
+    pub private: Option<Private>,
+    /// Leaves in the tree of `checkpoint`.
+    pub size: u64,
+    /// The signed checkpoint, with the cosignatures of witnesses that there are.
+    pub checkpoint: String,
+    /// The inclusion proof; empty in an outline, where `audit::tree::inclusion_length` tells how many there are.
+    pub hashes: Vec<Hash>,
+}
+
+/// What a witness said of the checkpoint of that size.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Cosignature {
+    pub size: u64,
+    /// The name of its key.
+    pub witness: String,
+    /// The line of the note, without a newline.
+    pub signature: String,
 }
 
 /// Something that contradicts what the ledger promises.

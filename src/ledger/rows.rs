@@ -192,6 +192,7 @@ pub(super) fn upload_row(row: &Row<'_>) -> rusqlite::Result<UploadRow> {
         place: row.get("place")?,
         sealed_size: row.get::<_, Count>("sealed_size")?.0,
         removed: moment_if_any(row, "removed")?,
+        erased: moment_if_any(row, "erased")?,
     })
 }
 

@@ -1,5 +1,6 @@
--- The ledger, version 1. Times are microseconds since the Unix epoch, ids hyphenated UUIDs, lists JSON arrays.
--- What a row of `uploads` or `events` says is a fact: triggers hold it fast against every process that opens the file.
+-- The ledger, version 2. Times are microseconds since the Unix epoch, ids hyphenated UUIDs, lists JSON arrays.
+-- What a row of `uploads` or `events` says is a fact: triggers hold it fast against every process that opens the file, but
+-- for what an erasure takes: the private part of a fact.
 
 -- Every upload that came to an end, accepted or rejected, in the order of recording.
 CREATE TABLE uploads (
@@ -27,6 +28,8 @@ CREATE TABLE uploads (
     restricted  TEXT,
     -- In hex, where the dataset takes .md5 companions: one may come after its file.
     md5         TEXT,
+    -- When what is private of it was erased.
+    erased      INTEGER,
     CHECK (quarantined = 0 OR verdict = 'rejected')
 ) STRICT;
 -- Receipts of an organisation by id; `time` is in it so that those too old are passed over in the index alone.
@@ -41,6 +44,15 @@ CREATE INDEX uploads_quarantined ON uploads (number) WHERE quarantined = 1;
 CREATE TRIGGER uploads_keep BEFORE DELETE ON uploads
 BEGIN SELECT RAISE(ABORT, 'uploads are never deleted'); END;
 CREATE TRIGGER uploads_hold BEFORE UPDATE ON uploads
+WHEN NOT (OLD.erased IS NULL AND NEW.erased IS NOT NULL
+    AND NEW.place = 'erased' AND NEW.name = 'erased' AND NEW.account = 'erased' AND NEW.fingerprint = 'erased'
+    AND NEW.reasons = '[]' AND NEW.scan IS NULL AND NEW.restricted IS NULL AND NEW.md5 IS NULL
+    AND (NEW.report -> '$.groups', NEW.report -> '$.first', NEW.report -> '$.flags') = ('[]', '[]', '[]')
+    AND (NEW.number, NEW.id, NEW.verdict, NEW.gateway, NEW.org, NEW.dataset, NEW.size, NEW.sha256, NEW.sealed_size,
+         NEW.time, NEW.quarantined)
+      = (OLD.number, OLD.id, OLD.verdict, OLD.gateway, OLD.org, OLD.dataset, OLD.size, OLD.sha256, OLD.sealed_size,
+         OLD.time, OLD.quarantined)
+    AND NEW.supersedes IS OLD.supersedes)
 BEGIN SELECT RAISE(ABORT, 'what was recorded of an upload never changes'); END;
 -- INSERT OR REPLACE would delete without asking the trigger above.
 CREATE TRIGGER uploads_once BEFORE INSERT ON uploads
@@ -138,19 +150,23 @@ WHEN OLD.state = 'loaded' OR NEW.id <> OLD.id OR NEW.number <> OLD.number OR NEW
     OR NEW.org <> OLD.org OR NEW.dataset <> OLD.dataset
 BEGIN SELECT RAISE(ABORT, 'a delivery is loaded once and stays that of its upload'); END;
 
--- The audit log. `body` is the whole event as JSON; the other columns are copies of its fields, to search by.
+-- The audit log. `leaf` is an event's public part as it stands in the tree for ever (audit/leaf.rs), `hash` the leaf's hash;
+-- the other columns are copies of its fields, to search by.
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
     at       INTEGER NOT NULL,
     kind     TEXT NOT NULL,
     org      TEXT,
     dataset  TEXT,
-    account  TEXT NOT NULL,
     upload   TEXT,
     delivery TEXT,
-    body     TEXT NOT NULL
+    leaf     TEXT NOT NULL,
+    hash     BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
+-- Each ends in the sequence, so that the newest of many come without sorting.
 CREATE INDEX events_by_time ON events (at);
+CREATE INDEX events_of_kind ON events (kind);
+CREATE INDEX events_of_org ON events (org) WHERE org IS NOT NULL;
 CREATE INDEX events_of_upload ON events (upload) WHERE upload IS NOT NULL;
 CREATE INDEX events_of_delivery ON events (delivery, kind) WHERE delivery IS NOT NULL;
 
@@ -161,3 +177,51 @@ BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER events_follow BEFORE INSERT ON events
 WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM events)
 BEGIN SELECT RAISE(ABORT, 'the audit log has no gaps'); END;
+
+-- The private part of each event, until it is erased; `account` is a copy of a field of the body.
+CREATE TABLE details (
+    sequence INTEGER PRIMARY KEY,
+    account  TEXT NOT NULL,
+    salt     BLOB NOT NULL CHECK (length(salt) = 32),
+    body     TEXT NOT NULL
+) STRICT;
+CREATE INDEX details_of_account ON details (account);
+
+CREATE TRIGGER details_hold BEFORE UPDATE ON details
+BEGIN SELECT RAISE(ABORT, 'a private part is erased, never changed'); END;
+-- The tombstone comes first: nothing goes without one.
+CREATE TRIGGER details_keep BEFORE DELETE ON details
+WHEN (SELECT kind FROM events ORDER BY sequence DESC LIMIT 1) IS NOT 'upload.erased'
+BEGIN SELECT RAISE(ABORT, 'a private part goes by an erasure alone'); END;
+
+-- The Merkle tree over the leaves (RFC 6962): how far it has come, and the newest checkpoint, signed. One row, rewritten
+-- with each commit that brings events.
+CREATE TABLE tree (
+    only       INTEGER PRIMARY KEY CHECK (only = 1),
+    size       INTEGER NOT NULL CHECK (size > 0),
+    -- The roots of its complete subtrees, 32 bytes each, the largest first.
+    frontier   BLOB NOT NULL,
+    checkpoint TEXT NOT NULL
+) STRICT;
+
+-- The roots of complete subtrees of 256, 65,536, ... leaves (level 8, 16, ...), from which proofs are made.
+CREATE TABLE nodes (
+    level INTEGER NOT NULL,
+    n     INTEGER NOT NULL,
+    hash  BLOB NOT NULL CHECK (length(hash) = 32),
+    PRIMARY KEY (level, n)
+) STRICT, WITHOUT ROWID;
+
+-- Checkpoints that stay: those of commits that recorded the end of an upload or its loading, since proofs name them; the
+-- first past each multiple of 256; and those that a witness cosigned.
+CREATE TABLE checkpoints (
+    size INTEGER PRIMARY KEY,
+    note TEXT NOT NULL
+) STRICT;
+CREATE TABLE cosignatures (
+    size      INTEGER NOT NULL REFERENCES checkpoints (size),
+    witness   TEXT NOT NULL,
+    -- The line of the note.
+    signature TEXT NOT NULL,
+    PRIMARY KEY (size, witness)
+) STRICT, WITHOUT ROWID;

@@ -16,7 +16,7 @@ impl Desk {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
-        Self { ledger: Ledger::open(&file).unwrap(), file, _dir: dir }
+        Self { ledger: Ledger::open(&file, signer()).unwrap(), file, _dir: dir }
     }
 
     pub async fn accept(&self, name: &str, at: Timestamp) -> (Receipt, DeliveryId) {
@@ -36,6 +36,13 @@ impl Desk {
     pub async fn assert_whole(&self) {
         assert_eq!(self.ledger.verify().await.unwrap(), []);
     }
+}
+
+/// The key that signs the tests' logs.
+pub fn signer() -> Signer {
+    static KEY: std::sync::LazyLock<Signer> =
+        std::sync::LazyLock::new(|| Signer::generate("sftp.example.org/audit").unwrap().0);
+    KEY.clone()
 }
 
 pub const POLICY: Policy =
@@ -87,7 +94,8 @@ pub fn ended(org: &str, name: &str, at: Timestamp) -> Ended {
     };
     let actor = Actor { org: Some(receipt.organisation.clone()), ..actor(receipt.account.as_str()) };
     let restricted = crate::audit::Restricted::default();
-    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted, md5: None, vouched: vec![], actor }
+    let envelope = Some(Envelope { header: Sha256([2; 32]), recipients: vec![Sha256([3; 32])] });
+    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted, md5: None, vouched: vec![], envelope, actor }
 }
 
 /// A rejection; quarantined when told so.

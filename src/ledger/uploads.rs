@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::filter::{Where, bound};
 use super::rows::{self, Count, Json, Micros, RECEIPT, all, json_list, rows_at_most, whole_micros};
 use super::writer::Tx;
-use super::{Ended, Filter, Listed, Result, UploadRow, companions};
+use super::{Ended, Filter, LedgerError, Listed, Result, UploadRow, companions};
 use crate::audit::{Event, Kind, Receipt, Restricted, Verdict};
 use crate::types::*;
 
@@ -24,10 +24,10 @@ pub(super) const LIST: &str = "SELECT n.name, n.upload, n.modified, u.dataset, u
 const RULES_TOLD: usize = 100;
 
 /// A page of an organisation's receipts, by id.
-const RECEIPTS: &str = "u.org = ? AND u.id > ? AND u.time > ? ORDER BY u.id LIMIT ?";
+const RECEIPTS: &str = "u.org = ? AND u.id > ? AND u.time > ? AND u.erased IS NULL ORDER BY u.id LIMIT ?";
 
 pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)> {
-    let Ended { mut receipt, place, sealed_size, restricted, md5, vouched, actor } = ended;
+    let Ended { mut receipt, place, sealed_size, restricted, md5, vouched, envelope, actor } = ended;
     receipt.verdict = Verdict::Accepted;
     receipt.time = whole_micros(receipt.time);
     let at = receipt.time;
@@ -56,7 +56,7 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
         )?
         .execute(params![delivery.to_string(), upload, org, receipt.dataset.as_str(), Micros(at)])?;
 
-    let event = event_of(Kind::UploadAccepted, &receipt, &place, actor)
+    let event = event_of(Kind::UploadAccepted, &receipt, &place, envelope, actor)?
         .delivery(delivery)
         .with("sealed_size", sealed_size)
         .with("supersedes", receipt.supersedes.map(|id| id.to_string()))
@@ -83,7 +83,7 @@ fn insert_object(tx: &Tx<'_>, receipt: &Receipt, sealed_size: u64) -> Result<()>
 }
 
 pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
-    let Ended { mut receipt, place, sealed_size, restricted, md5, actor, vouched: _ } = ended;
+    let Ended { mut receipt, place, sealed_size, restricted, md5, envelope, actor, vouched: _ } = ended;
     receipt.verdict = Verdict::Rejected;
     receipt.time = whole_micros(receipt.time);
     receipt.supersedes = None;
@@ -93,8 +93,8 @@ pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
     if receipt.quarantined {
         insert_object(tx, &receipt, sealed_size)?;
     }
-    let event = event_of(Kind::UploadRejected, &receipt, &place, actor)
-        .with("reasons", receipt.reasons.clone())
+    let envelope = envelope.filter(|_| receipt.quarantined);
+    let event = event_of(Kind::UploadRejected, &receipt, &place, envelope, actor)?
         .with("errors", receipt.report.errors)
         .with("rules", rules_broken(&receipt))
         .with("quarantined", receipt.quarantined)
@@ -141,20 +141,40 @@ fn insert(
     Ok(())
 }
 
-fn event_of(kind: Kind, receipt: &Receipt, place: &str, actor: Actor) -> Event {
-    Event::new(receipt.time, kind, actor)
+/// The event of an upload's end. It says all that the receipt says, so that its leaf and private part prove a receipt; the
+/// report by its digest.
+fn event_of(
+    kind: Kind,
+    receipt: &Receipt,
+    place: &str,
+    envelope: Option<Envelope>,
+    actor: Actor,
+) -> Result<Event> {
+    let json = |value: serde_json::Result<serde_json::Value>| {
+        value.map_err(|error| LedgerError::Storage(format!("what was found cannot be written as JSON: {error}")))
+    };
+    let mut event = Event::new(receipt.time, kind, actor)
         .org(&receipt.organisation)
         .dataset(&receipt.dataset)
         .upload(receipt.upload)
+        .with("gateway", receipt.gateway.clone())
+        .with("account", receipt.account.as_str())
+        .with("fingerprint", receipt.fingerprint.0.clone())
         .with("place", place)
         .with("name", receipt.name.as_str())
         .with("size", receipt.size)
         .with("sha256", receipt.sha256.to_string())
+        .with("reasons", receipt.reasons.clone())
         .with("rows", receipt.report.rows)
         .with("restricted", receipt.report.restricted)
         .with("flags", receipt.report.flag_names())
-        .with("scan", receipt.scan.as_ref().map(|scan| scan.found.clone().unwrap_or_else(|| "clean".into())))
-        .with("signatures", receipt.scan.as_ref().map(|scan| scan.signatures.clone()))
+        .with("scan", json(receipt.scan.as_ref().map(serde_json::to_value).transpose().map(Option::unwrap_or_default))?)
+        .with("report", receipt.report_digest().map_err(|error| LedgerError::Storage(error.0))?.to_string());
+    if let Some(Envelope { header, recipients }) = envelope {
+        let recipients: Vec<String> = recipients.iter().map(ToString::to_string).collect();
+        event = event.with("header", header.to_string()).with("recipients", recipients);
+    }
+    Ok(event)
 }
 
 pub(super) fn touch(tx: &Tx<'_>, upload: UploadId, modified: Timestamp) -> Result<()> {
@@ -202,7 +222,7 @@ pub(super) fn receipt(
     upload: UploadId,
     since: Timestamp,
 ) -> Result<Option<Receipt>> {
-    let sql = format!("SELECT {RECEIPT} FROM uploads u WHERE u.id = ? AND u.org = ? AND u.time > ?");
+    let sql = format!("SELECT {RECEIPT} FROM uploads u WHERE u.id = ? AND u.org = ? AND u.time > ? AND u.erased IS NULL");
     let mut statement = connection.prepare_cached(&sql)?;
     let params = params![upload.to_string(), org.as_str(), Micros(since)];
     Ok(statement.query_row(params, rows::receipt).optional()?)
@@ -243,7 +263,7 @@ pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<Upl
     };
     let (conditions, values) = conditions.limit(filter.limit.unwrap_or(usize::MAX));
     let sql = format!(
-        "SELECT {RECEIPT}, u.place, u.sealed_size, o.removed FROM uploads u LEFT JOIN objects o ON o.upload = u.id
+        "SELECT {RECEIPT}, u.place, u.sealed_size, u.erased, o.removed FROM uploads u LEFT JOIN objects o ON o.upload = u.id
          {conditions} ORDER BY u.number DESC LIMIT ?"
     );
     let mut statement = connection.prepare_cached(&sql)?;

@@ -1,6 +1,7 @@
 //! The one writer: a thread that commits waiting verbs and recorded events in groups, so that many share one sync.
 //!
-//! Each verb runs in a savepoint of its own: its error undoes only its own part. Nobody is answered before the commit.
+//! Each verb runs in a savepoint of its own: its error undoes only its own part. What the group appended to the audit log
+//! joins the tree just before the commit, under one signature. Nobody is answered before the commit.
 //! Must never lose a recorded event: those that cannot be stored are kept and tried again, and while they wait nothing
 //! more is taken from the recorders' queue. Started by `Ledger::open`.
 
@@ -15,8 +16,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{LedgerError, Result, events, fault};
-use crate::audit::{Event, Kind};
+use super::{LedgerError, Result, events, fault, tree};
+use crate::audit::{Event, Kind, Signer};
 
 /// Most verbs in one transaction.
 const GROUP: usize = 256;
@@ -46,7 +47,8 @@ pub(super) struct Tx<'c> {
 impl Tx<'_> {
     /// Writes an event into the audit log.
     pub fn record(&self, event: &Event) -> Result<()> {
-        Ok(events::insert(self.connection, event)?)
+        events::insert(self.connection, event)?;
+        Ok(())
     }
 
     /// Tells those who wait for deliveries, once the commit is done.
@@ -125,6 +127,7 @@ pub(super) enum Message {
 
 pub(super) struct Writer {
     pub connection: Connection,
+    pub signer: Signer,
     pub messages: mpsc::Receiver<Message>,
     pub events: mpsc::Receiver<Event>,
     pub changed: watch::Sender<u64>,
@@ -259,6 +262,7 @@ impl Running {
             for job in jobs {
                 run_apart(connection, || job.run(&tx))?;
             }
+            tree::append(connection, &self.writer.signer)?;
             execute(connection, "COMMIT")?;
             Ok(stored)
         };
@@ -316,7 +320,7 @@ fn store_events(connection: &Connection, events: &[Event]) -> Result<usize> {
     for (stored, event) in events.iter().enumerate() {
         let mut failed = None;
         run_apart(connection, || match events::insert(connection, event) {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(error) => {
                 failed = Some(error);
                 false
@@ -326,7 +330,7 @@ fn store_events(connection: &Connection, events: &[Event]) -> Result<usize> {
         let refused = matches!(
             error.sqlite_error_code(),
             Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
-        );
+        ) || matches!(error, rusqlite::Error::ToSqlConversionFailure(_));
         let reason = fault(&error);
         if !refused {
             return Ok(stored);

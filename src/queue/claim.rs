@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_ends_when_work_comes_from_another_process() {
         let counter = Counter::new();
-        let other = crate::ledger::Ledger::open(&counter.books.file).unwrap();
+        let other = crate::ledger::Ledger::open(&counter.books.file, crate::ledger::testing::signer()).unwrap();
         let desk = counter.desk("loader", Take::default());
         let ((status, lines, _), put) =
             tokio::join!(heard(&desk, "claim --wait 20s"), other.accept(ended("harbour", "a.csv", at(0))));

@@ -12,7 +12,7 @@ mod sealer;
 
 pub use identity::{Identities, generate_identity};
 pub use recipient::Recipient;
-pub use sealer::{Sealer, sealed_size};
+pub use sealer::{Sealer, envelope, sealed_size};
 
 /// Plaintext bytes in one chunk of the payload (age v1, "Payload").
 pub const CHUNK: usize = 64 * 1024;

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use age_core::format::{FileKey, Stanza};
 use age_core::secrecy::ExposeSecret;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use ring::hkdf;
+use ring::{digest, hkdf};
 use zeroize::Zeroizing;
 
 use super::{CHUNK, Recipient, SealError, TAG};
+use crate::types::{Envelope, Sha256};
 
 /// Bytes of the payload's nonce, which follow the header (age v1, "Payload").
 const PAYLOAD_NONCE: usize = 16;
@@ -90,6 +91,18 @@ impl Sealer {
         self.ended = last;
         tag.as_ref().try_into().map_err(|_| SealError("ChaCha20-Poly1305 failed".into()))
     }
+}
+
+/// What an age file is sealed with; `header` is what [`Sealer::begin`] returned for these recipients.
+pub fn envelope(header: &[u8], recipients: &[Recipient]) -> Envelope {
+    let sha256 = |bytes: &[u8]| {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+        Sha256(sha256)
+    };
+    let mut digests: Vec<Sha256> = recipients.iter().map(|one| sha256(one.to_string().as_bytes())).collect();
+    digests.sort_unstable();
+    Envelope { header: sha256(&header[..header.len().saturating_sub(PAYLOAD_NONCE)]), recipients: digests }
 }
 
 /// HKDF-SHA256 of the file key, with the payload's nonce as salt and "payload" as info (age v1, "Payload").
@@ -216,6 +229,25 @@ mod tests {
         sealer.seal(&mut vec![0; 1], true).unwrap();
         assert!(sealer.seal(&mut vec![0; 1], true).is_err());
         assert!(Sealer::begin(&[]).is_err());
+    }
+
+    #[test]
+    fn the_envelope_is_of_the_header_up_to_its_mac_and_of_each_recipient() {
+        let texts = [generate_identity().1, generate_identity().1];
+        let recipients = texts.clone().map(|text| text.parse().unwrap());
+        let file = sealed(&recipients, b"x");
+        let (header, _) = Sealer::begin(&recipients).unwrap();
+        assert_ne!(envelope(&header, &recipients).header, envelope(&file, &recipients).header);
+
+        let envelope = envelope(&file[..header.len()], &recipients);
+        // By hand: the header ends with the line that begins with three hyphens.
+        let mac = file.windows(5).position(|window| window == b"\n--- ").unwrap() + 1;
+        let end = mac + file[mac..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let sha256 = |bytes: &[u8]| Sha256(digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap());
+        assert_eq!(envelope.header, sha256(&file[..end]));
+        let mut expected = texts.map(|text| sha256(text.as_bytes()));
+        expected.sort();
+        assert_eq!(envelope.recipients, expected);
     }
 
     #[test]

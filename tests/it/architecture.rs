@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("queue", &["access", "ledger", "config", "audit"]),
     ("intake", &["access", "check", "scan", "seal", "vault", "ledger", "audit", "config"]),
     ("access", &["config", "audit"]),
-    ("config", &["seal", "check"]),
+    ("config", &["seal", "check", "audit"]),
     ("ledger", &["audit"]),
     ("loader", &["seal"]),
     ("seal", &[]),

@@ -81,10 +81,11 @@ impl Editor {
         let state = &config.paths.state;
         files::make_private_folder(state)
             .with_context(|| format!("the state folder {} cannot be made; nothing was changed", state.display()))?;
+        let signer = config::signing_key(&config.audit)?;
         let ledger_file = state.join("ledger.sqlite");
         let ledger = {
             let _inside = runtime.enter();
-            Ledger::open(&ledger_file).with_context(|| {
+            Ledger::open(&ledger_file, signer).with_context(|| {
                 format!(
                     "{} cannot be opened, so the change could not be audited; nothing was changed: run this as root or \
                      as the gateway's user",

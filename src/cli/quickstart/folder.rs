@@ -13,6 +13,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
 use rustix::fs::FlockOperation;
 
+use crate::cli::audit;
 use crate::loader::gateway::host_label;
 use crate::seal;
 
@@ -79,6 +80,8 @@ impl Folder {
 
         let keys = gateway.join("keys");
         ssh_key(&self.host_key(), "host")?;
+        make_folder(&keys.join("audit"))?;
+        audit::key::make_unless_there(&self.signing_key(), "localhost/audit")?;
         let provider = ssh_key(&self.provider_key(), "demo-provider")?;
         let line = format!("account=\"demo-provider\" {provider}\n");
         make(&keys.join("demo/authorized_keys"), PUBLIC, line.as_bytes())?;
@@ -118,6 +121,9 @@ impl Folder {
     }
     fn host_key(&self) -> PathBuf {
         self.root.join("gateway/keys/host/ssh_host_ed25519_key")
+    }
+    fn signing_key(&self) -> PathBuf {
+        self.root.join("gateway/keys/audit/signing.key")
     }
     pub fn known_hosts(&self) -> PathBuf {
         self.root.join("known_hosts")
@@ -306,7 +312,9 @@ mod tests {
     fn the_identity_is_private_and_not_the_gateways() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::prepare(root.path()).unwrap();
-        for file in [folder.identity(), folder.provider_key(), folder.loader_key(), folder.host_key()] {
+        for file in
+            [folder.identity(), folder.provider_key(), folder.loader_key(), folder.host_key(), folder.signing_key()]
+        {
             assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
         }
         assert!(!folder.identity().starts_with(folder.gateway()));

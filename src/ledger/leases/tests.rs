@@ -180,7 +180,7 @@ async fn an_operator_releases_leases_and_retries_what_is_dead_or_waits() {
 #[tokio::test]
 async fn who_waits_hears_of_new_work_here_and_in_another_process() {
     let desk = Desk::new();
-    let other = crate::ledger::Ledger::open(&desk.file).unwrap();
+    let other = crate::ledger::Ledger::open(&desk.file, crate::ledger::testing::signer()).unwrap();
     let mut here = desk.ledger.deliveries_changed();
     let mut there = other.deliveries_changed();
     desk.accept("a.csv", at(0)).await;
@@ -196,7 +196,7 @@ async fn who_waits_hears_of_new_work_here_and_in_another_process() {
 #[tokio::test]
 async fn two_ledgers_on_one_file_never_lease_the_same_delivery() {
     let desk = Desk::new();
-    let other = crate::ledger::Ledger::open(&desk.file).unwrap();
+    let other = crate::ledger::Ledger::open(&desk.file, crate::ledger::testing::signer()).unwrap();
     for i in 0..100 {
         desk.accept(&format!("{i}.csv"), at(0)).await;
     }

@@ -158,7 +158,7 @@ async fn closing_stores_what_was_handed_over_and_refuses_what_comes_later() {
     desk.ledger.close().await.unwrap();
     assert_eq!(desk.ledger.record(event(Kind::SessionEnded)).await, Err(LedgerError::Closed));
     assert_eq!(desk.ledger.events(&Filter::default()).await, Err(LedgerError::Closed));
-    let again = crate::ledger::Ledger::open(&desk.file).unwrap();
+    let again = crate::ledger::Ledger::open(&desk.file, crate::ledger::testing::signer()).unwrap();
     assert_eq!(again.events(&Filter::default()).await.unwrap().len(), 100);
 }
 
@@ -173,7 +173,7 @@ async fn dropping_the_ledger_stores_what_was_handed_over() {
     let thread = ledger.0.thread.lock().unwrap().take().unwrap();
     drop(ledger);
     tokio::task::spawn_blocking(|| thread.join()).await.unwrap().unwrap();
-    let again = crate::ledger::Ledger::open(&file).unwrap();
+    let again = crate::ledger::Ledger::open(&file, crate::ledger::testing::signer()).unwrap();
     assert_eq!(again.events(&Filter::default()).await.unwrap().len(), 100);
 }
 

@@ -184,6 +184,7 @@ pub(super) mod tests {
                 backoff_max: Duration::ZERO,
             },
             scan: None,
+            audit: AuditSettings::default(),
             log: LogSettings { format: LogFormat::Text, level: "info".into() },
             orgs: Default::default(),
             datasets: datasets.into_iter().map(|dataset| (dataset.name.clone(), dataset)).collect(),

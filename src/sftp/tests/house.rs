@@ -60,7 +60,7 @@ impl House {
             org.recipients = vec![recipient.parse().unwrap()];
         }
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.sqlite"), crate::ledger::testing::signer()).unwrap();
         let vault = Vault::open(dir.path()).unwrap();
         let clock = Clock::fixed("2026-03-04T05:06:07Z".parse().unwrap());
         let (sender, live) = watch::channel(Arc::new(config));

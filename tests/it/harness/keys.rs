@@ -23,7 +23,7 @@ const AGE: &[&str] = &["harbour", "meadow"];
 pub fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("keys-1");
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("keys-2");
         if !dir.exists() {
             let making = super::fresh_dir("making-keys");
             make(making.path());
@@ -46,6 +46,10 @@ fn make(dir: &Path) {
         keygen.arg("-o").arg(dir.join(format!("{name}.age-identity")));
         run(keygen, b"", PATIENCE).ok();
     }
+    let mut keygen = Command::new(super::NIGHTSAFE);
+    keygen.args(["audit", "key", "--name", "sftp.example.org/audit", "--new"]).arg(dir.join("signing.key"));
+    let public = run(keygen, b"", PATIENCE).ok().stdout;
+    std::fs::write(dir.join("signing.pub"), public.trim()).unwrap();
     let read = |org| std::fs::read_to_string(dir.join(format!("{org}.age-identity"))).unwrap();
     let all = dir.join("all.age-identity");
     std::fs::write(&all, AGE.iter().map(read).collect::<String>()).unwrap();
@@ -68,6 +72,16 @@ impl Keys {
         let mut keygen = Command::new("ssh-keygen");
         keygen.arg("-lf").arg(self.dir.join(format!("{name}.pub")));
         run(keygen, b"", PATIENCE).ok().stdout.split_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    /// The audit log's private signing key.
+    pub fn signing(&self) -> PathBuf {
+        self.dir.join("signing.key")
+    }
+
+    /// The verifier key that belongs to it.
+    pub fn verifier(&self) -> String {
+        std::fs::read_to_string(self.dir.join("signing.pub")).unwrap()
     }
 
     /// An organisation's age identity file.

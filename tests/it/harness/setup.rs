@@ -13,6 +13,7 @@ use super::keys;
 pub struct Setup {
     pub server: String,
     pub limits: String,
+    pub audit: String,
     pub intake: String,
     pub queue: String,
     /// Words before the daemon's own command line.
@@ -30,6 +31,10 @@ impl Setup {
     }
     pub fn limits(mut self, toml: &str) -> Self {
         self.limits = toml.to_owned();
+        self
+    }
+    pub fn audit(mut self, toml: &str) -> Self {
+        self.audit = toml.to_owned();
         self
     }
     pub fn intake(mut self, toml: &str) -> Self {
@@ -51,7 +56,7 @@ impl Setup {
 
     /// Writes configuration and keys under `root`.
     pub fn write(&self, root: &Path) {
-        for dir in ["config/orgs", "config/datasets", "keys/host", "tmp"] {
+        for dir in ["config/orgs", "config/datasets", "keys/host", "keys/audit", "tmp"] {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
         let put = |file: &str, text: &str| std::fs::write(root.join(file), text).unwrap();
@@ -83,10 +88,13 @@ impl Setup {
         let host = root.join("keys/host/ssh_host_ed25519_key");
         std::fs::copy(keys.ssh("host"), &host).unwrap();
         std::fs::set_permissions(&host, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let signing = root.join("keys/audit/signing.key");
+        std::fs::copy(keys.signing(), &signing).unwrap();
+        std::fs::set_permissions(&signing, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     fn nightsafe(&self) -> String {
-        let Self { server, limits, intake, queue, .. } = self;
+        let Self { server, limits, audit, intake, queue, .. } = self;
         format!(
             r#"# A test's gateway.
 [server]
@@ -102,6 +110,9 @@ address = "127.0.0.1:0"
 state = "../state"
 runtime = "../run"
 keys = "../keys"
+[audit]
+key = "../keys/audit/signing.key"
+{audit}
 [intake]
 {intake}
 [queue]

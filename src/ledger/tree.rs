@@ -1,0 +1,266 @@
+//! The Merkle tree over the audit log's leaves: growing it with each commit, signing it, and making proofs from it.
+//!
+//! Must never sign a tree that does not continue the one that was signed before. Grows once for each group commit, just
+//! before COMMIT: what was undone inside the group never was in the tree. Other processes append too, so the tree is read
+//! from the file each time. Called by the writer and the facade.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::rows::{Count, all};
+use super::{Cosignature, LedgerError, ProofOf, Proven, Result, events};
+use crate::audit::leaf::Private;
+use crate::audit::tree::{self, TILE_HEIGHT, TILE_WIDTH};
+use crate::audit::{Checkpoint, Frontier, Hash, Kind, Nodes, Signature, Signer, Wrong};
+
+impl From<Wrong> for LedgerError {
+    fn from(wrong: Wrong) -> Self {
+        LedgerError::Storage(format!("its tree is damaged ({wrong}): see `nightsafe audit verify`"))
+    }
+}
+
+/// The one row of `tree`.
+struct State {
+    frontier: Frontier,
+    checkpoint: Option<String>,
+}
+
+impl State {
+    fn read(connection: &Connection) -> Result<Self> {
+        let mut statement = connection.prepare_cached("SELECT size, frontier, checkpoint FROM tree")?;
+        let row = statement.query_row([], |row| {
+            let (size, frontier) = (row.get::<_, Count>("size")?.0, row.get::<_, Vec<u8>>("frontier")?);
+            Ok((size, frontier, row.get::<_, String>("checkpoint")?))
+        });
+        let Some((size, frontier, checkpoint)) = row.optional()? else {
+            return Ok(Self { frontier: Frontier::new(), checkpoint: None });
+        };
+        let frontier = Frontier::from_bytes(size, &frontier).map_err(|error| Wrong(error.0))?;
+        Ok(Self { frontier, checkpoint: Some(checkpoint) })
+    }
+
+    /// Whether the frontier is that of the newest checkpoint.
+    fn is_signed(&self) -> bool {
+        let Some(checkpoint) = &self.checkpoint else { return self.frontier.size() == 0 };
+        let signed = Checkpoint::read(checkpoint).is_ok_and(|(checkpoint, _)| {
+            checkpoint.size == self.frontier.size() && checkpoint.root == self.frontier.root()
+        });
+        signed
+    }
+}
+
+/// Takes the events that the open transaction appended into the tree, and signs it. Without any, does nothing.
+///
+/// # Errors
+/// Those of the storage; and when the log or its tree is not what was signed last: it was changed by another hand.
+pub(super) fn append(connection: &Connection, signer: &Signer) -> Result<()> {
+    let state = State::read(connection)?;
+    let (size, last) = (state.frontier.size(), events::last(connection)?);
+    if last == size {
+        return Ok(());
+    }
+    if last < size {
+        return Err(Wrong(format!("event {size} was signed, and the log ends with {last}")).into());
+    }
+    if !state.is_signed() {
+        return Err(Wrong(format!("that of {size} events is not the one that was signed")).into());
+    }
+    let mut frontier = state.frontier;
+    let mut stays = last / TILE_WIDTH != size / TILE_WIDTH;
+    {
+        let mut statement =
+            connection.prepare_cached("SELECT hash, kind FROM events WHERE sequence > ? ORDER BY sequence")?;
+        let mut node = connection.prepare_cached("INSERT INTO nodes (level, n, hash) VALUES (?, ?, ?)")?;
+        let mut new = statement.query([Count(size)])?;
+        let mut complete = Vec::new();
+        while let Some(row) = new.next()? {
+            stays |= has_a_receipt(row.get_ref("kind")?.as_str().map_err(rusqlite::Error::from)?);
+            frontier.push(Hash(row.get("hash")?), |level, n, root| {
+                if level % TILE_HEIGHT == 0 {
+                    complete.push((level, n, root));
+                }
+            });
+            for (level, n, root) in complete.drain(..) {
+                node.execute(params![level, Count(n), root.0])?;
+            }
+        }
+    }
+    if frontier.size() != last {
+        return Err(Wrong(format!("there is a gap between events {size} and {last}")).into());
+    }
+    let origin = signer.name().to_owned();
+    let checkpoint = Checkpoint { origin, size: last, root: frontier.root(), extension: String::new() }.sign(signer);
+    if stays {
+        connection
+            .prepare_cached("INSERT INTO checkpoints (size, note) VALUES (?, ?)")?
+            .execute(params![Count(last), checkpoint])?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO tree (only, size, frontier, checkpoint) VALUES (1, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET size = excluded.size, frontier = excluded.frontier, checkpoint = excluded.checkpoint",
+        )?
+        .execute(params![Count(last), frontier.to_bytes(), checkpoint])?;
+    Ok(())
+}
+
+/// Kinds of events whose proofs are handed out: the checkpoint of their commit stays.
+fn has_a_receipt(kind: &str) -> bool {
+    [Kind::UploadAccepted, Kind::UploadRejected, Kind::DeliveryAcknowledged, Kind::UploadErased]
+        .iter()
+        .any(|one| one.as_str() == kind)
+}
+
+/// The newest checkpoint, signed; none while the log is empty.
+pub(super) fn checkpoint(connection: &Connection) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT checkpoint FROM tree")?;
+    Ok(statement.query_row([], |row| row.get("checkpoint")).optional()?)
+}
+
+/// The tree's hashes as they are stored.
+pub(super) struct Stored<'c>(pub &'c Connection);
+
+impl Nodes for Stored<'_> {
+    type Error = LedgerError;
+
+    fn hashes(&self, level: u32, first: u64, count: usize) -> Result<Vec<Hash>> {
+        let sql = match level {
+            // Leaf number n is event n + 1.
+            0 => "SELECT hash FROM events WHERE sequence > ?1 AND sequence <= ?1 + ?2 ORDER BY sequence",
+            _ => "SELECT hash FROM nodes WHERE n >= ?1 AND n < ?1 + ?2 AND level = ?3 ORDER BY n",
+        };
+        let mut statement = self.0.prepare_cached(sql)?;
+        let hash = |row: &rusqlite::Row<'_>| Ok(Hash(row.get("hash")?));
+        let (first, count) = (Count(first), Count(count as u64));
+        match level {
+            0 => all(&mut statement, params![first, count], hash),
+            _ => all(&mut statement, params![first, count, level], hash),
+        }
+    }
+}
+
+/// The checkpoint that proves event number `sequence`: the first cosigned one that covers it, or else the first that
+/// stays, or else the newest. Its size and its note; none when it is not in the tree.
+fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String)>> {
+    let read = |sql: &str| -> Result<Option<(u64, String)>> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let row = statement.query_row([Count(sequence)], |row| Ok((row.get::<_, Count>("size")?.0, row.get("note")?)));
+        Ok(row.optional()?)
+    };
+    let cosigned = read(
+        "SELECT size, note FROM checkpoints WHERE size =
+             (SELECT size FROM cosignatures WHERE size >= ? ORDER BY size LIMIT 1)",
+    )?;
+    if let Some((size, note)) = cosigned {
+        let lines = cosignatures(connection, size)?.into_iter().map(|cosignature| cosignature.signature + "\n");
+        return Ok(Some((size, note + &lines.collect::<String>())));
+    }
+    match read("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1")? {
+        Some(found) => Ok(Some(found)),
+        None => read("SELECT size, checkpoint AS note FROM tree WHERE size >= ?"),
+    }
+}
+
+/// All that proves an event, without the hashes of its path.
+fn outline(connection: &Connection, sequence: u64) -> Result<Option<Proven>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.leaf, d.salt, d.body FROM events e LEFT JOIN details d ON d.sequence = e.sequence WHERE e.sequence = ?",
+    )?;
+    let row = statement.query_row([Count(sequence)], |row| {
+        let private = match row.get::<_, Option<[u8; 32]>>("salt")? {
+            Some(salt) => Some(Private { salt, body: row.get("body")? }),
+            None => None,
+        };
+        Ok((row.get::<_, String>("leaf")?, private))
+    });
+    let Some((leaf, private)) = row.optional()? else { return Ok(None) };
+    let Some((size, checkpoint)) = proving(connection, sequence)? else { return Ok(None) };
+    Ok(Some(Proven { index: sequence - 1, leaf, private, size, checkpoint, hashes: Vec::new() }))
+}
+
+/// All that proves event number `sequence`; none when there is no such event.
+pub(super) fn proven(connection: &Connection, sequence: u64) -> Result<Option<Proven>> {
+    // One moment: a commit between two statements would bring another checkpoint.
+    let moment = connection.unchecked_transaction()?;
+    let Some(mut proven) = outline(&moment, sequence)? else { return Ok(None) };
+    proven.hashes = tree::inclusion(&Stored(&moment), proven.index, proven.size)?;
+    Ok(Some(proven))
+}
+
+/// The number of the event that ended an upload, or that acknowledged its delivery.
+pub(super) fn event_of(connection: &Connection, about: ProofOf) -> Result<Option<u64>> {
+    let (upload, kinds) = match about {
+        ProofOf::Event(sequence) => return Ok(Some(sequence)),
+        ProofOf::End(upload) => (upload, [Kind::UploadAccepted, Kind::UploadRejected]),
+        ProofOf::Loading(upload) => (upload, [Kind::DeliveryAcknowledged, Kind::DeliveryAcknowledged]),
+    };
+    let mut statement = connection.prepare_cached(EVENT_OF)?;
+    let params = params![upload.to_string(), kinds[0].as_str(), kinds[1].as_str()];
+    Ok(statement.query_row(params, |row| Ok(row.get::<_, Count>("sequence")?.0)).optional()?)
+}
+
+pub(super) const EVENT_OF: &str =
+    "SELECT sequence FROM events WHERE upload = ? AND +kind IN (?, ?) ORDER BY sequence LIMIT 1";
+
+/// As [`proven`] without hashes, for each of these that there is: what a listing needs to know of proofs.
+pub(super) fn outlines(connection: &Connection, about: &[ProofOf]) -> Result<Vec<Option<Proven>>> {
+    let moment = connection.unchecked_transaction()?;
+    let outline = |about: &ProofOf| match event_of(&moment, *about)? {
+        Some(sequence) => outline(&moment, sequence),
+        None => Ok(None),
+    };
+    about.iter().map(outline).collect()
+}
+
+/// Keeps a checkpoint with cosignatures of witnesses, which the caller has verified. One that a witness signs again takes
+/// the place of its earlier one.
+///
+/// # Errors
+/// It is no checkpoint of this tree.
+pub(super) fn cosigned(connection: &Connection, note: &str, signatures: &[Signature]) -> Result<()> {
+    let (checkpoint, _) = Checkpoint::read(note).map_err(|error| Wrong(error.0))?;
+    let size = checkpoint.size;
+    let known = State::read(connection)?.frontier.size();
+    if size == 0 || size > known || tree::root(&Stored(connection), size)? != checkpoint.root {
+        return Err(LedgerError::Storage(format!("the checkpoint of {size} events is none of this log")));
+    }
+    connection
+        .prepare_cached("INSERT INTO checkpoints (size, note) VALUES (?, ?) ON CONFLICT DO NOTHING")?
+        .execute(params![Count(size), note])?;
+    let mut statement =
+        connection.prepare_cached("INSERT OR REPLACE INTO cosignatures (size, witness, signature) VALUES (?, ?, ?)")?;
+    for signature in signatures {
+        statement.execute(params![Count(size), signature.name(), signature.to_string()])?;
+    }
+    Ok(())
+}
+
+/// Those of one checkpoint, by the witnesses' names.
+pub(super) fn cosignatures(connection: &Connection, size: u64) -> Result<Vec<Cosignature>> {
+    let mut statement = connection
+        .prepare_cached("SELECT size, witness, signature FROM cosignatures WHERE size = ? ORDER BY witness")?;
+    all(&mut statement, [Count(size)], cosignature)
+}
+
+/// The newest cosignature of each witness.
+pub(super) fn newest_cosignatures(connection: &Connection) -> Result<Vec<Cosignature>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT max(size) AS size, witness, signature FROM cosignatures GROUP BY witness ORDER BY witness",
+    )?;
+    all(&mut statement, [], cosignature)
+}
+
+fn cosignature(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cosignature> {
+    let (witness, signature) = (row.get("witness")?, row.get("signature")?);
+    Ok(Cosignature { size: row.get::<_, Count>("size")?.0, witness, signature })
+}
+
+/// The stored checkpoint of that size, as it was signed; the newest one too.
+pub(super) fn checkpoint_of(connection: &Connection, size: u64) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT note FROM checkpoints WHERE size = ?1 UNION ALL SELECT checkpoint FROM tree WHERE size = ?1 LIMIT 1",
+    )?;
+    Ok(statement.query_row([Count(size)], |row| row.get(0)).optional()?)
+}
+
+#[cfg(test)]
+mod tests;
