@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::canonical;
 use crate::check::Report;
 use crate::types::{
-    AccountName, DatasetName, FILE_NAME_MAX, FileName, Fingerprint, Invalid, OrgId, Sha256, Timestamp, UploadId, deceives,
+    AccountName, DatasetName, FILE_NAME_MAX, FileName, Fingerprint, Invalid, OrgId, Sha256, Timestamp, UploadId,
+    deceives,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The formats against their published vectors, a naive reading of the RFC, and other implementations.
 
+mod evidence;
 mod files;
 mod interop;
 mod merkle;

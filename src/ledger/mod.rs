@@ -35,7 +35,7 @@ pub use model::*;
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer};
+use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer, VerifierKey};
 use crate::types::*;
 use readers::Readers;
 use writer::{Job, Message, Tx, Verb, Writer};
@@ -93,7 +93,8 @@ impl Ledger {
         let (recorder, events) = Recorder::new(writer::EVENTS);
         let changed = watch::Sender::new(0);
         let commits = Arc::new(AtomicU64::new(0));
-        let writer = Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
+        let writer =
+            Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
         let thread = Mutex::new(Some(writer::start(writer)?));
         Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
     }
@@ -477,7 +478,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The checkpoint is none of this log.
-    pub async fn cosigned(&self, checkpoint: String, signatures: Vec<Signature>) -> Result<()> {
+    pub async fn cosigned(&self, checkpoint: String, signatures: Vec<(VerifierKey, Signature)>) -> Result<()> {
         self.write(move |tx| tree::cosigned(tx.connection, &checkpoint, &signatures)).await
     }
 

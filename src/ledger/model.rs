@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::audit::leaf::Private;
-use crate::audit::{Event, Hash, Kind, Receipt, Restricted, Verdict};
+use crate::audit::{Event, Hash, Kind, Receipt, Restricted, Verdict, VerifierKey};
 use crate::types::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -300,6 +300,8 @@ pub struct Proven {
     pub size: u64,
     /// The signed checkpoint, with the cosignatures of witnesses that there are.
     pub checkpoint: String,
+    /// The keys of those cosignatures.
+    pub witnesses: Vec<VerifierKey>,
     /// The inclusion proof; empty in an outline, where `audit::tree::inclusion_length` tells how many there are.
     pub hashes: Vec<Hash>,
 }
@@ -308,8 +310,7 @@ pub struct Proven {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Cosignature {
     pub size: u64,
-    /// The name of its key.
-    pub witness: String,
+    pub witness: VerifierKey,
     /// The line of the note, without a newline.
     pub signature: String,
 }
