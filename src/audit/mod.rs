@@ -6,6 +6,7 @@
 pub mod canonical;
 mod checkpoint;
 mod event;
+pub mod evidence;
 pub mod leaf;
 pub mod note;
 mod proof;

@@ -35,7 +35,7 @@ pub use model::*;
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer};
+use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer, VerifierKey};
 use crate::types::*;
 use readers::Readers;
 use writer::{Job, Message, Tx, Verb, Writer};
@@ -478,7 +478,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The checkpoint is none of this log.
-    pub async fn cosigned(&self, checkpoint: String, signatures: Vec<Signature>) -> Result<()> {
+    pub async fn cosigned(&self, checkpoint: String, signatures: Vec<(VerifierKey, Signature)>) -> Result<()> {
         self.write(move |tx| tree::cosigned(tx.connection, &checkpoint, &signatures)).await
     }
 

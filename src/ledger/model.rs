@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::audit::leaf::Private;
-use crate::audit::{Event, Hash, Kind, Note, Proof, Receipt, Restricted, Verdict, VerifierKey, evidence};
+use crate::audit::{Event, Hash, Kind, Proof, Receipt, Restricted, Verdict, VerifierKey, evidence};
 use crate::types::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -300,24 +300,17 @@ pub struct Proven {
     pub size: u64,
     /// The signed checkpoint, with the cosignatures of witnesses that there are.
     pub checkpoint: String,
+    /// The keys of those cosignatures.
+    pub witnesses: Vec<VerifierKey>,
     /// The inclusion proof; empty in an outline, where `audit::tree::inclusion_length` tells how many there are.
     pub hashes: Vec<Hash>,
 }
 
 impl Proven {
-    /// The proof as a file. Of the cosignatures it has those of `witnesses`: whoever verifies it must know every key.
-    pub fn file(&self, witnesses: &[VerifierKey]) -> Proof {
-        let mut checkpoint = self.checkpoint.clone();
-        let mut signers = Vec::new();
-        // What the log itself made is a note.
-        if let Ok(mut note) = checkpoint.parse::<Note>() {
-            let own = note.text.lines().next().unwrap_or_default().to_owned();
-            note.signatures.retain(|one| one.name() == own || witnesses.iter().any(|key| key.is_of(one)));
-            let signed = |key: &&VerifierKey| note.signatures.iter().any(|signature| key.is_of(signature));
-            signers = witnesses.iter().filter(signed).cloned().collect();
-            checkpoint = note.to_string();
-        }
-        evidence::proof(self.index, &self.leaf, self.private.as_ref(), self.hashes.clone(), &checkpoint, &signers)
+    /// The proof as a file.
+    pub fn file(&self) -> Proof {
+        let (private, hashes) = (self.private.as_ref(), self.hashes.clone());
+        evidence::proof(self.index, &self.leaf, private, hashes, &self.checkpoint, &self.witnesses)
     }
 }
 
@@ -325,8 +318,7 @@ impl Proven {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Cosignature {
     pub size: u64,
-    /// The name of its key.
-    pub witness: String,
+    pub witness: VerifierKey,
     /// The line of the note, without a newline.
     pub signature: String,
 }

@@ -16,7 +16,7 @@ use crate::types::{Refusal, Timestamp};
 pub(super) async fn file(shared: &Shared, of: ProofOf) -> Result<File, Refusal> {
     let proven = shared.services.ledger.proof(of).await.map_err(ledger_failed)?;
     let proven = proven.filter(|proven| proven.private.is_some()).ok_or_else(missing)?;
-    Ok(File::text(text(shared, &proven), at(&proven)))
+    Ok(File::text(proven.file().to_string(), at(&proven)))
 }
 
 /// What a listing shows of each of these: its size and its event's time; none where there is no file.
@@ -26,7 +26,7 @@ pub(super) async fn stats(shared: &Shared, of: Vec<ProofOf>) -> Result<Vec<Optio
         let mut proven = outline.filter(|outline| outline.private.is_some())?;
         // Every hash is as long as any other.
         proven.hashes = vec![Hash([0; 32]); inclusion_length(proven.index, proven.size)];
-        Some(Stat::file(text(shared, &proven).len() as u64, at(&proven)))
+        Some(Stat::file(proven.file().to_string().len() as u64, at(&proven)))
     };
     Ok(outlines.into_iter().map(stat).collect())
 }
@@ -35,11 +35,6 @@ pub(super) async fn stats(shared: &Shared, of: Vec<ProofOf>) -> Result<Vec<Optio
 /// As [`file`].
 pub(super) async fn stat(shared: &Shared, of: ProofOf) -> Result<Stat, Refusal> {
     stats(shared, vec![of]).await?.pop().flatten().ok_or_else(missing)
-}
-
-fn text(shared: &Shared, proven: &Proven) -> String {
-    let witnesses: Vec<_> = shared.config().audit.witnesses.iter().map(|witness| witness.key.clone()).collect();
-    proven.file(&witnesses).to_string()
 }
 
 /// When the event was.
