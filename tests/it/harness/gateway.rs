@@ -188,7 +188,8 @@ impl Gateway {
     pub fn ledger<T, F: Future<Output = nightsafe::ledger::Result<T>>>(&self, ask: impl FnOnce(Ledger) -> F) -> T {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
-            let ledger = Ledger::open(&self.path("state/ledger.sqlite")).unwrap();
+            let key = std::fs::read_to_string(self.path("keys/audit/signing.key")).unwrap();
+            let ledger = Ledger::open(&self.path("state/ledger.sqlite"), key.trim().parse().unwrap()).unwrap();
             let answer = ask(ledger.clone()).await.unwrap();
             ledger.close().await.unwrap();
             answer
