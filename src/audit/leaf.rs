@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 use super::canonical::{self, INTEGER_MAX};
 use super::tree::{Hash, leaf_hash};
 use super::{Event, Kind};
-use crate::types::{Actor, DatasetName, DeliveryId, Fingerprint, Invalid, OrgId, SessionId, Sha256, Timestamp, UploadId};
+use crate::types::{
+    Actor, DatasetName, DeliveryId, Fingerprint, Invalid, OrgId, SessionId, Sha256, Timestamp, UploadId,
+};
 
 /// Most bytes in a leaf: what an entry of a bundle may have (c2sp.org/tlog-tiles).
 pub const LEAF_MAX: usize = 65_535;

@@ -122,6 +122,12 @@ impl fmt::Display for VerifierKey {
     }
 }
 
+impl serde::Serialize for VerifierKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl FromStr for VerifierKey {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {

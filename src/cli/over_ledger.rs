@@ -10,29 +10,48 @@ use jiff::tz::TimeZone;
 
 use super::config_file::ConfigFile;
 use super::outcome::Stop;
-use crate::audit::Signer;
 use crate::config::{self, Config};
-use crate::ledger::Ledger;
+use crate::ledger::{self, Ledger};
 use crate::types::{Clock, Invalid, Timestamp};
 
-/// Runs a command over the ledger that the configuration leads to, and closes it: what the command recorded is stored
-/// when this returns.
+/// Runs a command that only reads the ledger that the configuration leads to: it needs nobody's key.
+pub fn read(
+    config: &ConfigFile,
+    command: impl AsyncFnOnce(&Ledger, &Config) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    with(config, |file, _| open(file, Ledger::open_to_read), command)
+}
+
+/// Runs a command that writes to the ledger that the configuration leads to, signed by the configured key, and closes it:
+/// what the command recorded is stored when this returns.
 pub fn run(
     config: &ConfigFile,
+    command: impl AsyncFnOnce(&Ledger, &Config) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let opened = |file: &Path, config: &Config| {
+        let signer = config::signing_key(&config.audit)?;
+        open(file, |file| Ledger::open(file, signer))
+    };
+    with(config, opened, command)
+}
+
+fn with(
+    config: &ConfigFile,
+    opened: impl FnOnce(&Path, &Config) -> anyhow::Result<Ledger>,
     command: impl AsyncFnOnce(&Ledger, &Config) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let config = config.load()?;
     let file = config.paths.state.join("ledger.sqlite");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let ledger = open(&file, config::signing_key(&config.audit)?)?;
+        let ledger = opened(&file, &config)?;
         let done = command(&ledger, &config).await;
         let closed = ledger.close().await.with_context(|| format!("closing the ledger {}", file.display()));
         done.and(closed)
     })
 }
 
-fn open(file: &Path, signer: Signer) -> anyhow::Result<Ledger> {
+fn open(file: &Path, opened: impl FnOnce(&Path) -> ledger::Result<Ledger>) -> anyhow::Result<Ledger> {
     if let Err(error) = std::fs::metadata(file) {
         return Err(match error.kind() {
             io::ErrorKind::NotFound => {
@@ -46,7 +65,7 @@ fn open(file: &Path, signer: Signer) -> anyhow::Result<Ledger> {
             )),
         });
     }
-    Ledger::open(file, signer)
+    opened(file)
         .with_context(|| format!("opening the ledger {}: run this as the daemon's user or as root", file.display()))
 }
 
@@ -104,7 +123,7 @@ mod tests {
     fn no_ledger_is_made_by_looking_for_one() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
-        let error = open(&file, crate::ledger::testing::signer()).err().unwrap();
+        let error = open(&file, Ledger::open_to_read).err().unwrap();
         assert!(matches!(error.downcast_ref(), Some(Stop::No(_))), "{error:#}");
         assert!(!file.exists());
     }

@@ -70,8 +70,12 @@ struct List {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
+    if let QueueCommand::List(list) = &args.command {
+        over_ledger::read(&args.config, async |ledger, _| print_list(ledger, list).await)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     over_ledger::run(&args.config, async |ledger, _| match &args.command {
-        QueueCommand::List(list) => print_list(ledger, list).await,
+        QueueCommand::List(_) => Ok(()),
         QueueCommand::Retry { delivery: Some(delivery), json, .. } => {
             if !ledger.retry(*delivery, operator(), clock.now()).await? {
                 return Err(not_possible(ledger, *delivery, "neither dead nor waiting").await?.into());

@@ -93,17 +93,19 @@ struct List {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    over_ledger::run(&args.config, async |ledger, config| match &args.command {
-        UploadCommand::List(list) => print_list(ledger, list).await,
-        UploadCommand::Show { upload, json } => show(ledger, &config.paths.state, *upload, *json).await,
-        UploadCommand::Discard { upload, why, json } => {
+    match &args.command {
+        UploadCommand::List(list) => over_ledger::read(&args.config, async |ledger, _| print_list(ledger, list).await)?,
+        UploadCommand::Show { upload, json } => over_ledger::read(&args.config, async |ledger, config| {
+            show(ledger, &config.paths.state, *upload, *json).await
+        })?,
+        UploadCommand::Discard { upload, why, json } => over_ledger::run(&args.config, async |ledger, config| {
             discard(ledger, &config.paths.state, *upload, why, Clock::system().now()).await?;
             match json {
                 true => Ok(output::json(&json!({ "upload": upload, "discarded": true }))?),
                 false => Ok(line(format!("{upload} is discarded; its report and the audit log stay"))?),
             }
-        }
-    })?;
+        })?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

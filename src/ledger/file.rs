@@ -35,19 +35,20 @@ const STATEMENTS: usize = 128;
 pub(super) fn open_writer(file: &Path) -> Result<Connection> {
     claim_file(file)?;
     let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    set_up(&mut connection).map_err(|error| match error {
-        SetUp::Sqlite(error) => fault(&error),
-        SetUp::NotOurs => LedgerError::Storage("the file is a database, but not a ledger of Nightsafe".into()),
-        SetUp::Newer(version) => LedgerError::Storage(format!(
-            "the file was written by a newer Nightsafe (schema {version}, this one knows {VERSION}): use that one"
-        )),
-        SetUp::Unreleased => LedgerError::Storage(
-            "the file was written before the first release, without a log that can be proven, and cannot be taken over: \
-             load what is queued with the Nightsafe that wrote it, then move the state directory away and start anew"
-                .into(),
-        ),
-    })?;
+    set_up(&mut connection)?;
     Ok(connection)
+}
+
+/// Looks whether the file is a ledger of this version, without a change to it.
+pub(super) fn check_readable(file: &Path) -> Result<()> {
+    match known_version(&open_reader(file)?)? {
+        Some(VERSION) => Ok(()),
+        Some(version) => Err(LedgerError::Storage(format!(
+            "the file is of an older version (schema {version}, this one knows {VERSION}): the daemon brings it up to date \
+             when it starts"
+        ))),
+        None => Err(LedgerError::Storage("the file is empty: the daemon makes a ledger of it when it starts".into())),
+    }
 }
 
 /// Opens a connection that cannot write. The file must have been opened for writing before: that made it a ledger.
@@ -102,6 +103,24 @@ enum SetUp {
     NotOurs,
     Newer(i64),
     Unreleased,
+}
+
+impl From<SetUp> for LedgerError {
+    fn from(error: SetUp) -> Self {
+        match error {
+            SetUp::Sqlite(error) => fault(&error),
+            SetUp::NotOurs => LedgerError::Storage("the file is a database, but not a ledger of Nightsafe".into()),
+            SetUp::Newer(version) => LedgerError::Storage(format!(
+                "the file was written by a newer Nightsafe (schema {version}, this one knows {VERSION}): use that one"
+            )),
+            SetUp::Unreleased => LedgerError::Storage(
+                "the file was written before the first release, without a log that can be proven, and cannot be taken \
+                 over: load what is queued with the Nightsafe that wrote it, then move the state directory away and \
+                 start anew"
+                    .into(),
+            ),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for SetUp {

@@ -35,7 +35,7 @@ pub use model::*;
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer};
+use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer, VerifierKey};
 use crate::types::*;
 use readers::Readers;
 use writer::{Job, Message, Tx, Verb, Writer};
@@ -93,9 +93,24 @@ impl Ledger {
         let (recorder, events) = Recorder::new(writer::EVENTS);
         let changed = watch::Sender::new(0);
         let commits = Arc::new(AtomicU64::new(0));
-        let writer = Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
+        let writer =
+            Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
         let thread = Mutex::new(Some(writer::start(writer)?));
         Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
+    }
+
+    /// Opens a ledger that is there for reading alone, which needs nobody's key: verbs that write answer
+    /// [`LedgerError::Closed`], and recorded events go to the process's log.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; and when the file is not there, or of an older version.
+    pub fn open_to_read(file: &Path) -> Result<Self> {
+        file::check_readable(file)?;
+        let (verbs, _) = mpsc::channel(1);
+        let (recorder, _) = Recorder::new(1);
+        let (changed, commits) = (watch::Sender::new(0), Arc::default());
+        let (readers, thread) = (Readers::new(file), Mutex::new(None));
+        Ok(Self(Arc::new(Inner { verbs, recorder, readers, changed, commits, thread })))
     }
 
     /// The way in for events that are no change of the ledger's own.
@@ -463,7 +478,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The checkpoint is none of this log.
-    pub async fn cosigned(&self, checkpoint: String, signatures: Vec<Signature>) -> Result<()> {
+    pub async fn cosigned(&self, checkpoint: String, signatures: Vec<(VerifierKey, Signature)>) -> Result<()> {
         self.write(move |tx| tree::cosigned(tx.connection, &checkpoint, &signatures)).await
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::audit::leaf::Private;
-use crate::audit::{Event, Hash, Kind, Receipt, Restricted, VerifierKey, Verdict};
+use crate::audit::{Event, Hash, Kind, Proof, Receipt, Restricted, Verdict, VerifierKey, evidence};
 use crate::types::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -300,16 +300,25 @@ pub struct Proven {
     pub size: u64,
     /// The signed checkpoint, with the cosignatures of witnesses that there are.
     pub checkpoint: String,
+    /// The keys of those cosignatures.
+    pub witnesses: Vec<VerifierKey>,
     /// The inclusion proof; empty in an outline, where `audit::tree::inclusion_length` tells how many there are.
     pub hashes: Vec<Hash>,
+}
+
+impl Proven {
+    /// The proof as a file.
+    pub fn file(&self) -> Proof {
+        let (private, hashes) = (self.private.as_ref(), self.hashes.clone());
+        evidence::proof(self.index, &self.leaf, private, hashes, &self.checkpoint, &self.witnesses)
+    }
 }
 
 /// What a witness said of the checkpoint of that size.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Cosignature {
     pub size: u64,
-    /// The name of its key.
-    pub witness: String,
+    pub witness: VerifierKey,
     /// The line of the note, without a newline.
     pub signature: String,
 }

@@ -220,6 +220,7 @@ CREATE TABLE checkpoints (
 ) STRICT;
 CREATE TABLE cosignatures (
     size      INTEGER NOT NULL REFERENCES checkpoints (size),
+    -- Its verifier key.
     witness   TEXT NOT NULL,
     -- The line of the note.
     signature TEXT NOT NULL,

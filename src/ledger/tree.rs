@@ -4,13 +4,14 @@
 //! before COMMIT: what was undone inside the group never was in the tree. Other processes append too, so the tree is read
 //! from the file each time. Called by the writer and the facade.
 
+use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{Count, all};
 use super::{Cosignature, LedgerError, ProofOf, Proven, Result, events};
 use crate::audit::leaf::Private;
 use crate::audit::tree::{self, TILE_HEIGHT, TILE_WIDTH};
-use crate::audit::{Checkpoint, Frontier, Hash, Kind, Nodes, Signature, Signer, Wrong};
+use crate::audit::{Checkpoint, Frontier, Hash, Kind, Nodes, Signature, Signer, VerifierKey, Wrong};
 
 impl From<Wrong> for LedgerError {
     fn from(wrong: Wrong) -> Self {
@@ -139,8 +140,8 @@ impl Nodes for Stored<'_> {
 }
 
 /// The checkpoint that proves event number `sequence`: the first cosigned one that covers it, or else the first that
-/// stays, or else the newest. Its size and its note; none when it is not in the tree.
-fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String)>> {
+/// stays, or else the newest. Its size, its note and who cosigned; none when it is not in the tree.
+fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String, Vec<VerifierKey>)>> {
     let read = |sql: &str| -> Result<Option<(u64, String)>> {
         let mut statement = connection.prepare_cached(sql)?;
         let row = statement.query_row([Count(sequence)], |row| Ok((row.get::<_, Count>("size")?.0, row.get("note")?)));
@@ -150,14 +151,19 @@ fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String
         "SELECT size, note FROM checkpoints WHERE size =
              (SELECT size FROM cosignatures WHERE size >= ? ORDER BY size LIMIT 1)",
     )?;
-    if let Some((size, note)) = cosigned {
-        let lines = cosignatures(connection, size)?.into_iter().map(|cosignature| cosignature.signature + "\n");
-        return Ok(Some((size, note + &lines.collect::<String>())));
+    if let Some((size, mut note)) = cosigned {
+        let mut keys = Vec::new();
+        for Cosignature { witness, signature, .. } in cosignatures(connection, size)? {
+            note = note + &signature + "\n";
+            keys.push(witness);
+        }
+        return Ok(Some((size, note, keys)));
     }
-    match read("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1")? {
-        Some(found) => Ok(Some(found)),
-        None => read("SELECT size, checkpoint AS note FROM tree WHERE size >= ?"),
-    }
+    let alone = match read("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1")? {
+        Some(found) => Some(found),
+        None => read("SELECT size, checkpoint AS note FROM tree WHERE size >= ?")?,
+    };
+    Ok(alone.map(|(size, note)| (size, note, Vec::new())))
 }
 
 /// All that proves an event, without the hashes of its path.
@@ -173,8 +179,8 @@ fn outline(connection: &Connection, sequence: u64) -> Result<Option<Proven>> {
         Ok((row.get::<_, String>("leaf")?, private))
     });
     let Some((leaf, private)) = row.optional()? else { return Ok(None) };
-    let Some((size, checkpoint)) = proving(connection, sequence)? else { return Ok(None) };
-    Ok(Some(Proven { index: sequence - 1, leaf, private, size, checkpoint, hashes: Vec::new() }))
+    let Some((size, checkpoint, witnesses)) = proving(connection, sequence)? else { return Ok(None) };
+    Ok(Some(Proven { index: sequence - 1, leaf, private, size, checkpoint, witnesses, hashes: Vec::new() }))
 }
 
 /// All that proves event number `sequence`; none when there is no such event.
@@ -216,7 +222,7 @@ pub(super) fn outlines(connection: &Connection, about: &[ProofOf]) -> Result<Vec
 ///
 /// # Errors
 /// It is no checkpoint of this tree.
-pub(super) fn cosigned(connection: &Connection, note: &str, signatures: &[Signature]) -> Result<()> {
+pub(super) fn cosigned(connection: &Connection, note: &str, signatures: &[(VerifierKey, Signature)]) -> Result<()> {
     let (checkpoint, _) = Checkpoint::read(note).map_err(|error| Wrong(error.0))?;
     let size = checkpoint.size;
     let known = State::read(connection)?.frontier.size();
@@ -228,8 +234,8 @@ pub(super) fn cosigned(connection: &Connection, note: &str, signatures: &[Signat
         .execute(params![Count(size), note])?;
     let mut statement =
         connection.prepare_cached("INSERT OR REPLACE INTO cosignatures (size, witness, signature) VALUES (?, ?, ?)")?;
-    for signature in signatures {
-        statement.execute(params![Count(size), signature.name(), signature.to_string()])?;
+    for (witness, signature) in signatures {
+        statement.execute(params![Count(size), witness.to_string(), signature.to_string()])?;
     }
     Ok(())
 }
@@ -250,7 +256,8 @@ pub(super) fn newest_cosignatures(connection: &Connection) -> Result<Vec<Cosigna
 }
 
 fn cosignature(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cosignature> {
-    let (witness, signature) = (row.get("witness")?, row.get("signature")?);
+    let witness: VerifierKey = row.get_ref("witness")?.as_str()?.parse().map_err(FromSqlError::other)?;
+    let signature = row.get("signature")?;
     Ok(Cosignature { size: row.get::<_, Count>("size")?.0, witness, signature })
 }
 

@@ -143,13 +143,7 @@ fn insert(
 
 /// The event of an upload's end. It says all that the receipt says, so that its leaf and private part prove a receipt; the
 /// report by its digest.
-fn event_of(
-    kind: Kind,
-    receipt: &Receipt,
-    place: &str,
-    envelope: Option<Envelope>,
-    actor: Actor,
-) -> Result<Event> {
+fn event_of(kind: Kind, receipt: &Receipt, place: &str, envelope: Option<Envelope>, actor: Actor) -> Result<Event> {
     let json = |value: serde_json::Result<serde_json::Value>| {
         value.map_err(|error| LedgerError::Storage(format!("what was found cannot be written as JSON: {error}")))
     };
@@ -222,7 +216,8 @@ pub(super) fn receipt(
     upload: UploadId,
     since: Timestamp,
 ) -> Result<Option<Receipt>> {
-    let sql = format!("SELECT {RECEIPT} FROM uploads u WHERE u.id = ? AND u.org = ? AND u.time > ? AND u.erased IS NULL");
+    let sql =
+        format!("SELECT {RECEIPT} FROM uploads u WHERE u.id = ? AND u.org = ? AND u.time > ? AND u.erased IS NULL");
     let mut statement = connection.prepare_cached(&sql)?;
     let params = params![upload.to_string(), org.as_str(), Micros(since)];
     Ok(statement.query_row(params, rows::receipt).optional()?)

@@ -1,0 +1,52 @@
+//! Progress of long work, on standard error, where a person looks at it.
+//!
+//! Says nothing unless standard error is a terminal. Called by the commands that read much.
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar that goes away with the value.
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Of things that are counted; none where `shown` is false.
+    pub fn of_count(what: &str, total: u64, shown: bool) -> Self {
+        Self::new(what, total, "{msg} {wide_bar} {human_pos}/{human_len} {eta}", shown)
+    }
+
+    /// Of bytes.
+    pub fn of_bytes(what: &str, total: u64) -> Self {
+        Self::new(
+            what,
+            total,
+            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
+            true,
+        )
+    }
+
+    fn new(what: &str, total: u64, style: &str, shown: bool) -> Self {
+        if !shown || !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        Self(Some(bar.with_message(what.to_owned())))
+    }
+
+    pub fn at(&self, position: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(position);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
