@@ -144,13 +144,21 @@ impl Receipt {
         }
     }
 
+    /// The report's canonical JSON.
+    ///
+    /// # Errors
+    /// A count is beyond 2^53 - 1.
+    pub fn report_text(&self) -> Result<String, Invalid> {
+        let report = serde_json::to_value(&self.report).map_err(|error| Invalid(error.to_string()))?;
+        canonical::to_string(&report)
+    }
+
     /// SHA-256 of the report's canonical JSON: the proof of a receipt holds the report by it.
     ///
     /// # Errors
     /// A count is beyond 2^53 - 1.
     pub fn report_digest(&self) -> Result<Sha256, Invalid> {
-        let report = serde_json::to_value(&self.report).map_err(|error| Invalid(error.to_string()))?;
-        let text = canonical::to_string(&report)?;
+        let text = self.report_text()?;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
         Ok(Sha256(sha256))
