@@ -500,4 +500,3 @@ impl Ledger {
         self.0.readers.read(move |_| verify::verify(&file, verification)).await
     }
 }
-}
