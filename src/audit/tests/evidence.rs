@@ -34,7 +34,8 @@ fn log() -> Log {
         .with("sha256", "ab".repeat(32))
         .with("name", "März \"1\".csv")
         .with("scan", json!({"clean": true}));
-    let parts: Vec<_> = (1..=11).map(|sequence| divide(&event, sequence, [0xa0 | sequence as u8; 32]).unwrap()).collect();
+    let parts: Vec<_> =
+        (1..=11).map(|sequence| divide(&event, sequence, [0xa0 | sequence as u8; 32]).unwrap()).collect();
     let grove = super::Grove::new(parts.iter().map(|(leaf, _)| leaf.hash).collect());
     let (signer, _) = Signer::generate("example.com/log").unwrap();
     let root = tree::root(&grove, 11).unwrap();
