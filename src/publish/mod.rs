@@ -22,6 +22,9 @@ use crate::config::Live;
 use crate::ledger::Ledger;
 use crate::types::{Actor, Clock};
 
+/// What a contradiction is to [`trouble::Trouble`].
+const CONTRADICTION: &str = "contradiction";
+
 /// What each of the three reads.
 #[derive(Clone)]
 pub struct Source {

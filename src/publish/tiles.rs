@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Source;
 use super::directory::{Directory, Put};
 use super::trouble::Trouble;
+use super::{CONTRADICTION, Source};
 use crate::audit::tiles::{Content, Tile, encode_entries, encode_hashes};
 use crate::audit::{Checkpoint, VerifierKey};
 
@@ -105,7 +105,8 @@ impl Publisher {
         let path = self.path.display().to_string();
         match fault {
             Fault::Contradiction(why) => {
-                if self.trouble.is_news(&why) {
+                // Once, whatever it is: the event makes the ledger longer, and the reason another one.
+                if self.trouble.is_news(CONTRADICTION) {
                     source.contradicted(&path, &why).await;
                 }
             }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Source;
 use super::trouble::Trouble;
 use super::witness::{Answer, agent, ask, body};
+use super::{CONTRADICTION, Source};
 use crate::audit::Checkpoint;
 use crate::config::Witness;
 
@@ -105,7 +105,8 @@ impl Conversation {
             Step::Again => self.failed("it does not stay with the size that it says it knows"),
             Step::Failed(why) => self.failed(&why),
             Step::Contradicted(why) => {
-                if self.trouble.is_news(&why) {
+                // Once, whatever it says: a liar must not fill the log.
+                if self.trouble.is_news(CONTRADICTION) {
                     self.source.contradicted(&format!("the witness {name}"), &why).await;
                 }
                 self.trouble.pause()
