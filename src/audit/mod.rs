@@ -20,8 +20,8 @@ mod tests;
 pub use checkpoint::Checkpoint;
 pub use event::{Event, Kind, Recorder};
 pub use note::{Note, Signature, Signed, Signer, VerifierKey};
-pub use proof::Proof;
-pub use receipt::{Form, REASONS, Receipt, ScanVerdict, Verdict, grouped};
+pub use proof::{PROOF_MAX, Proof};
+pub use receipt::{Form, ProofFile, REASONS, Receipt, ScanVerdict, Verdict, grouped};
 pub use tree::{Frontier, Hash, Nodes, Wrong};
 
 /// What the check found, as a receipt carries it.

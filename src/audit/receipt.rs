@@ -56,6 +56,25 @@ impl Form {
     }
 }
 
+/// The proofs (c2sp.org/tlog-proof) that lie beside a receipt's two files: of its own event, and of its loading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProofFile {
+    End,
+    Loading,
+}
+
+impl ProofFile {
+    pub const ALL: [ProofFile; 2] = [ProofFile::End, ProofFile::Loading];
+
+    /// Behind the upload's id, with the dot.
+    fn suffix(self) -> &'static str {
+        match self {
+            ProofFile::End => ".tlog-proof",
+            ProofFile::Loading => ".loaded.tlog-proof",
+        }
+    }
+}
+
 /// The slip of the night safe. Field order is the order in the JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -125,13 +144,21 @@ impl Receipt {
         }
     }
 
+    /// The report's canonical JSON.
+    ///
+    /// # Errors
+    /// A count is beyond 2^53 - 1.
+    pub fn report_text(&self) -> Result<String, Invalid> {
+        let report = serde_json::to_value(&self.report).map_err(|error| Invalid(error.to_string()))?;
+        canonical::to_string(&report)
+    }
+
     /// SHA-256 of the report's canonical JSON: the proof of a receipt holds the report by it.
     ///
     /// # Errors
     /// A count is beyond 2^53 - 1.
     pub fn report_digest(&self) -> Result<Sha256, Invalid> {
-        let report = serde_json::to_value(&self.report).map_err(|error| Invalid(error.to_string()))?;
-        let text = canonical::to_string(&report)?;
+        let text = self.report_text()?;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
         Ok(Sha256(sha256))
@@ -261,7 +288,15 @@ impl Receipt {
     /// The receipt's name under /receipts in that form: `<name>.<upload>.receipt.json`, or `.report.` for a rejection.
     /// The upload's name is cut, at a character's boundary, so that the whole has at most 255 bytes.
     pub fn file_name(&self, form: Form) -> String {
-        let tail = format!(".{}.{}.{}", self.upload, self.verdict.noun(), form.extension());
+        self.named(&format!(".{}.{}.{}", self.upload, self.verdict.noun(), form.extension()))
+    }
+
+    /// The name of a proof under /receipts: `<name>.<upload>.tlog-proof`, or `.loaded.tlog-proof` for that of its loading.
+    pub fn proof_name(&self, of: ProofFile) -> String {
+        self.named(&format!(".{}{}", self.upload, of.suffix()))
+    }
+
+    fn named(&self, tail: &str) -> String {
         let name = self.name.as_str();
         let mut kept = name.len().min(FILE_NAME_MAX - tail.len());
         while !name.is_char_boundary(kept) {
@@ -280,12 +315,27 @@ impl Receipt {
     pub fn parse_file_name(name: &str) -> Option<(UploadId, Verdict, Form)> {
         let (rest, form) = strip(name, Form::ALL.map(|form| (form, form.extension())))?;
         let (rest, verdict) = strip(rest, [Verdict::Accepted, Verdict::Rejected].map(|v| (v, v.noun())))?;
-        let start = rest.len().checked_sub(ID_LENGTH)?;
-        let upload = rest.get(start..)?.parse().ok()?;
-        // At least one character of the name, then the dot.
-        rest.get(..start)?.strip_suffix('.').filter(|name| !name.is_empty())?;
-        Some((upload, verdict, form))
+        Some((upload_at_end(rest)?, verdict, form))
     }
+
+    /// Reads a name of a proof under /receipts; as with [`Receipt::parse_file_name`], the whole name must be compared.
+    pub fn parse_proof_name(name: &str) -> Option<(UploadId, ProofFile)> {
+        // The longer suffix ends in the shorter.
+        let loading = name.strip_suffix(ProofFile::Loading.suffix()).map(|rest| (rest, ProofFile::Loading));
+        let (rest, of) = match loading {
+            Some(found) => found,
+            None => (name.strip_suffix(ProofFile::End.suffix())?, ProofFile::End),
+        };
+        Some((upload_at_end(rest)?, of))
+    }
+}
+
+/// The id that `text` ends in, behind at least one character of a name and a dot.
+fn upload_at_end(text: &str) -> Option<UploadId> {
+    let start = text.len().checked_sub(ID_LENGTH)?;
+    let upload = text.get(start..)?.parse().ok()?;
+    text.get(..start)?.strip_suffix('.').filter(|name| !name.is_empty())?;
+    Some(upload)
 }
 
 /// Takes `.word` off the end of `text`, for the first of the words that is there.
@@ -454,6 +504,24 @@ mod tests {
             receipt("x.csv", Verdict::Rejected).file_name(Form::Text),
             "x.csv.01930e3a-4b5c-7d6e-8f70-8192a3b4c5d6.report.txt"
         );
+    }
+
+    #[test]
+    fn names_of_proofs_read_back_and_fit() {
+        for name in ["x.csv".to_owned(), "a.loaded".into(), "é".repeat(127)] {
+            let receipt = receipt(&name, Verdict::Accepted);
+            for of in ProofFile::ALL {
+                let name = receipt.proof_name(of);
+                assert!(name.len() <= FILE_NAME_MAX, "{name}");
+                assert_eq!(Receipt::parse_proof_name(&name), Some((receipt.upload, of)), "{name}");
+                assert_eq!(Receipt::parse_file_name(&name), None);
+            }
+        }
+        let id = "01930e3a-4b5c-7d6e-8f70-8192a3b4c5d6";
+        for name in [format!("{id}.tlog-proof"), format!("x.{id}.tlog-proofs"), format!("x.{id}.loaded"), String::new()]
+        {
+            assert_eq!(Receipt::parse_proof_name(&name), None, "{name}");
+        }
     }
 
     #[test]

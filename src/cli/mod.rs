@@ -21,6 +21,7 @@ pub mod precheck;
 mod progress;
 pub mod queue;
 pub mod quickstart;
+pub mod receipt;
 pub mod serve;
 pub mod upload;
 
@@ -61,8 +62,10 @@ enum Command {
     Upload(upload::Args),
     /// Deliveries: list, retry, release
     Queue(queue::Args),
-    /// The audit log: list, verify
+    /// The audit log: list, export, verify, prove, checkpoint, key
     Audit(audit::Args),
+    /// Receipts: verify, which needs the proof and a key, and nothing else
+    Receipt(receipt::Args),
     /// Take deliveries through the door and hand them over, verified and opened
     Load(load::Args),
 }
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Upload(args) => upload::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Receipt(args) => receipt::run(args),
         Command::Load(args) => load::run(args),
     };
     done.unwrap_or_else(|error| outcome::told(&error))

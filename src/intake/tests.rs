@@ -110,7 +110,7 @@ impl House {
         assert_eq!((self.bench.spooled(), self.intake.under_way()), (0, 0));
         let expected: Vec<_> = self.ledger.expected_objects().await.unwrap().into_iter().collect();
         assert_eq!(self.bench.vault.objects().unwrap(), expected);
-        assert_eq!(self.ledger.verify().await.unwrap(), []);
+        assert_eq!(self.ledger.verify(crate::ledger::testing::believing()).await.unwrap().findings, []);
     }
 }
 
@@ -315,7 +315,7 @@ async fn a_disk_or_a_ledger_that_fails_keeps_nothing_and_says_so() {
     let recovered = recover(&house.bench.vault, &ledger, &house.clock).await.unwrap();
     assert_eq!((recovered.unrecorded, recovered.aborted), (vec![id], vec![id]));
     assert_eq!((house.bench.vault.objects().unwrap(), house.bench.spooled()), (vec![], 0));
-    assert_eq!(ledger.verify().await.unwrap(), []);
+    assert_eq!(ledger.verify(crate::ledger::testing::believing()).await.unwrap().findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,8 +18,15 @@ const BUSY: Duration = Duration::from_secs(5);
 /// "NSaf": tells a ledger from any other SQLite file (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x4e53_6166;
 
-/// Each step brings the schema from version `index` to `index + 1` (`PRAGMA user_version`). Released steps never change.
+/// The schema's versions (`PRAGMA user_version`) before the first release: ledgers that no log proves.
+const UNRELEASED: usize = 1;
+
+/// Each step brings the schema from version `UNRELEASED + index` to the next; the first one from nothing. Released steps
+/// never change.
 const STEPS: &[&str] = &[include_str!("schema.sql")];
+
+/// What this Nightsafe reads and writes.
+const VERSION: usize = UNRELEASED + STEPS.len();
 
 /// Statements kept prepared in each connection.
 const STATEMENTS: usize = 128;
@@ -35,12 +42,12 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection> {
 /// Looks whether the file is a ledger of this version, without a change to it.
 pub(super) fn check_readable(file: &Path) -> Result<()> {
     match known_version(&open_reader(file)?)? {
-        version if version == STEPS.len() => Ok(()),
-        version => Err(LedgerError::Storage(format!(
-            "the file is of an older version (schema {version}, this one knows {}): the daemon brings it up to date when it \
-             starts",
-            STEPS.len()
+        Some(VERSION) => Ok(()),
+        Some(version) => Err(LedgerError::Storage(format!(
+            "the file is of an older version (schema {version}, this one knows {VERSION}): the daemon brings it up to date \
+             when it starts"
         ))),
+        None => Err(LedgerError::Storage("the file is empty: the daemon makes a ledger of it when it starts".into())),
     }
 }
 
@@ -95,6 +102,7 @@ enum SetUp {
     Sqlite(rusqlite::Error),
     NotOurs,
     Newer(i64),
+    Unreleased,
 }
 
 impl From<SetUp> for LedgerError {
@@ -103,9 +111,14 @@ impl From<SetUp> for LedgerError {
             SetUp::Sqlite(error) => fault(&error),
             SetUp::NotOurs => LedgerError::Storage("the file is a database, but not a ledger of Nightsafe".into()),
             SetUp::Newer(version) => LedgerError::Storage(format!(
-                "the file was written by a newer Nightsafe (schema {version}, this one knows {}): use that one",
-                STEPS.len()
+                "the file was written by a newer Nightsafe (schema {version}, this one knows {VERSION}): use that one"
             )),
+            SetUp::Unreleased => LedgerError::Storage(
+                "the file was written before the first release, without a log that can be proven, and cannot be taken \
+                 over: load what is queued with the Nightsafe that wrote it, then move the state directory away and \
+                 start anew"
+                    .into(),
+            ),
         }
     }
 }
@@ -124,33 +137,43 @@ fn set_up(connection: &mut Connection) -> std::result::Result<(), SetUp> {
     }
     // A commit is on the disk when it returns, not merely ordered.
     connection.pragma_update(None, "synchronous", "full")?;
+    // What is deleted is overwritten: an erasure must not leave a copy in a page's free space.
+    connection.pragma_update(None, "secure_delete", true)?;
     // The log of a burst does not keep its size for ever. 16 MiB.
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
 
     // Read without the write lock first: an operator's listing must not wait for the daemon, nor hold it up.
-    if known_version(connection)? == STEPS.len() {
+    if known_version(connection)? == Some(VERSION) {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for step in &STEPS[known_version(&transaction)?..] {
+    let done = known_version(&transaction)?.map_or(0, |version| version - UNRELEASED);
+    for step in &STEPS[done..] {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", i64::try_from(STEPS.len()).unwrap_or(i64::MAX))?;
+    transaction.pragma_update(None, "user_version", i64::try_from(VERSION).unwrap_or(i64::MAX))?;
     transaction.commit()?;
     Ok(())
 }
 
-/// The schema's version in the file, which is not past `STEPS`.
-fn known_version(connection: &Connection) -> std::result::Result<usize, SetUp> {
+/// The schema's version in the file, from the first released one to `VERSION`; none in a new file.
+fn known_version(connection: &Connection) -> std::result::Result<Option<usize>, SetUp> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let fresh = version == 0 && application == 0 && tables == 0;
-    if !fresh && application != APPLICATION {
+    if fresh {
+        return Ok(None);
+    }
+    if application != APPLICATION {
         return Err(SetUp::NotOurs);
     }
-    usize::try_from(version).ok().filter(|version| *version <= STEPS.len()).ok_or(SetUp::Newer(version))
+    match usize::try_from(version) {
+        Ok(0..=UNRELEASED) => Err(SetUp::Unreleased),
+        Ok(version) if version <= VERSION => Ok(Some(version)),
+        _ => Err(SetUp::Newer(version)),
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +212,8 @@ mod tests {
         assert_eq!(number("synchronous"), 2);
         assert_eq!(number("foreign_keys"), 1);
         assert_eq!(number("trusted_schema"), 0);
-        assert_eq!(number("user_version"), 1);
+        assert_eq!(number("secure_delete"), 1);
+        assert_eq!(number("user_version"), 2);
     }
 
     #[test]
@@ -202,6 +226,10 @@ mod tests {
         let file = dir.path().join("newer.sqlite");
         open_writer(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(open_writer(&file).unwrap_err().to_string().contains("newer Nightsafe (schema 99"));
+
+        let file = dir.path().join("older.sqlite");
+        open_writer(&file).unwrap().pragma_update(None, "user_version", 1).unwrap();
+        assert!(open_writer(&file).unwrap_err().to_string().contains("before the first release"));
 
         let file = dir.path().join("text.sqlite");
         std::fs::write(&file, "x".repeat(8192)).unwrap();

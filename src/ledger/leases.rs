@@ -159,6 +159,9 @@ pub(super) fn expire(tx: &Tx<'_>, policy: Policy, now: Timestamp) -> Result<usiz
     Ok(due.len())
 }
 
+pub(super) const HELD_BEFORE: &str = "SELECT 1 FROM events e JOIN details d ON d.sequence = e.sequence
+     WHERE e.delivery = ? AND e.kind = ? AND +d.account = ? LIMIT 1";
+
 /// The delivery, if `actor`'s account holds it under `lease` and the lease is not over.
 fn held(
     tx: &Tx<'_>,
@@ -171,9 +174,7 @@ fn held(
     let Some(entry) = Entry::find(tx, delivery)? else { return Ok(Err(LeaseError::Unknown)) };
     if entry.holder.as_ref() != Some(&actor.account) {
         // Who held it before may learn that it is over; to others it does not exist.
-        let mut statement = tx
-            .connection
-            .prepare_cached("SELECT 1 FROM events WHERE delivery = ? AND kind = ? AND account = ? LIMIT 1")?;
+        let mut statement = tx.connection.prepare_cached(HELD_BEFORE)?;
         let before = statement.exists(params![delivery.to_string(), Kind::DeliveryClaimed.as_str(), actor.account])?;
         return Ok(Err(if before { LeaseError::NotHeld } else { LeaseError::Unknown }));
     }

@@ -27,6 +27,10 @@ impl Readers {
         Self { file: file.to_owned(), places: Arc::new(Semaphore::new(READERS)), idle: Arc::default() }
     }
 
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     pub async fn read<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,

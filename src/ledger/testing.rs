@@ -34,7 +34,7 @@ impl Desk {
 
     /// The promises hold, whatever the test did.
     pub async fn assert_whole(&self) {
-        assert_eq!(self.ledger.verify().await.unwrap(), []);
+        assert_eq!(self.ledger.verify(believing()).await.unwrap().findings, []);
     }
 }
 
@@ -43,6 +43,11 @@ pub fn signer() -> Signer {
     static KEY: std::sync::LazyLock<Signer> =
         std::sync::LazyLock::new(|| Signer::generate("sftp.example.org/audit").unwrap().0);
     KEY.clone()
+}
+
+/// A verification that believes the tests' key.
+pub fn believing() -> Verification {
+    Verification { keys: vec![signer().verifier_key().clone()], ..Verification::default() }
 }
 
 pub const POLICY: Policy =

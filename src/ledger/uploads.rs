@@ -132,7 +132,7 @@ fn insert(
         receipt.fingerprint.0,
         receipt.supersedes.map(|id| id.to_string()),
         json_list(&receipt.reasons),
-        Json(&receipt.report),
+        receipt.report_text().map_err(|error| LedgerError::Storage(error.0))?,
         receipt.scan.as_ref().map(Json),
         receipt.quarantined,
         (restricted.count > 0).then(|| restricted.text()),

@@ -94,6 +94,7 @@ fn line(delivery: &Delivery) -> Value {
     line["attempt"] = json!(delivery.attempt);
     line["manifest"] = json!(format!("/queue/{id}/manifest.json"));
     line["object"] = json!(format!("/queue/{id}/object.age"));
+    line["proof"] = json!(format!("/queue/{id}/receipt.tlog-proof"));
     // Where the rows are named that must not be loaded like the others; null when there are none.
     line["restricted_rows"] = match delivery.receipt.report.restricted {
         0 => Value::Null,
@@ -117,6 +118,7 @@ mod tests {
         let line = &lines[0];
         assert_eq!(line["delivery"], delivery);
         assert_eq!(line["object"], format!("/queue/{delivery}/object.age"));
+        assert_eq!(line["proof"], format!("/queue/{delivery}/receipt.tlog-proof"));
         assert_eq!(line["manifest"], format!("/queue/{delivery}/manifest.json"));
         assert_eq!((&line["restricted"], &line["restricted_rows"]), (&0.into(), &Value::Null));
         assert_eq!((&line["attempt"], &line["size"], &line["sealed_size"]), (&1.into(), &10.into(), &200.into()));

@@ -1,5 +1,5 @@
-//! What a loader sees: `/queue/<delivery>/` with `manifest.json`, `object.age` and, when rows are restricted,
-//! `restricted.txt`, for the deliveries that its account may take.
+//! What a loader sees: `/queue/<delivery>/` with `manifest.json`, `receipt.tlog-proof`, `object.age` and, when rows are
+//! restricted, `restricted.txt`, for the deliveries that its account may take.
 //!
 //! Must never show a delivery that the account's `take` does not cover, nor an object that another holds or nobody
 //! claimed. Called by `tree`, and by READ when a lease may have ended.
@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::attrs::{Entry, Stat};
 use super::handles::{File, Lease};
+use super::proofs;
 use super::reads::Source;
 use super::shared::{Shared, ledger_failed};
 use super::tree::{Listing, More, PAGE, is_a_directory, missing, not_a_directory};
 use crate::audit::{Event, Kind};
-use crate::ledger::{Delivery, DeliveryState};
+use crate::ledger::{Delivery, DeliveryState, ProofOf};
 use crate::types::{AccountName, DeliveryId, Refusal, Timestamp};
 
 /// How long a lease that was found held is taken to be held without asking again.
@@ -26,6 +27,7 @@ pub(super) enum Node {
     Delivery(DeliveryId),
     Manifest(DeliveryId),
     Restricted(DeliveryId),
+    Proof(DeliveryId),
     Object(DeliveryId),
 }
 
@@ -43,6 +45,7 @@ pub(super) fn locate(components: &[&[u8]]) -> Result<Node, Refusal> {
         [delivery] => Ok(Node::Delivery(id(delivery)?)),
         [delivery, b"manifest.json"] => Ok(Node::Manifest(id(delivery)?)),
         [delivery, b"restricted.txt"] => Ok(Node::Restricted(id(delivery)?)),
+        [delivery, b"receipt.tlog-proof"] => Ok(Node::Proof(id(delivery)?)),
         [delivery, b"object.age"] => Ok(Node::Object(id(delivery)?)),
         _ => Err(missing()),
     }
@@ -60,6 +63,7 @@ pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> 
             let delivery = delivery(shared, id).await?;
             Ok(Stat::file(restricted(shared, &delivery).await?.len() as u64, delivery.receipt.time))
         }
+        Node::Proof(id) => proofs::stat(shared, proof_of(&delivery(shared, id).await?)).await,
         Node::Object(id) => {
             let delivery = delivery(shared, id).await?;
             if !delivery.object {
@@ -84,12 +88,14 @@ pub(super) async fn list(shared: &Shared, node: &Node) -> Result<Listing, Refusa
                 let size = restricted(shared, &delivery).await?.len() as u64;
                 entries.push(Entry { name: "restricted.txt".into(), stat: Stat::file(size, time) });
             }
+            let proof = proofs::stats(shared, vec![proof_of(&delivery)]).await?.pop().flatten();
+            entries.extend(proof.map(|stat| Entry { name: "receipt.tlog-proof".into(), stat }));
             if delivery.object {
                 entries.push(Entry { name: "object.age".into(), stat: object(&delivery) });
             }
             Ok(Listing::new(Stat::shelf(time), shelf, entries, More::Nothing))
         }
-        Node::Manifest(_) | Node::Restricted(_) | Node::Object(_) => Err(not_a_directory()),
+        Node::Manifest(_) | Node::Restricted(_) | Node::Proof(_) | Node::Object(_) => Err(not_a_directory()),
     }
 }
 
@@ -104,8 +110,14 @@ pub(super) async fn read(shared: &Shared, node: &Node) -> Result<File, Refusal> 
             let delivery = delivery(shared, id).await?;
             Ok(File::text(restricted(shared, &delivery).await?, delivery.receipt.time))
         }
+        Node::Proof(id) => proofs::file(shared, proof_of(&delivery(shared, id).await?)).await,
         Node::Object(id) => open(shared, id).await,
     }
+}
+
+/// That its upload was accepted.
+fn proof_of(delivery: &Delivery) -> ProofOf {
+    ProofOf::End(delivery.receipt.upload)
 }
 
 async fn open(shared: &Shared, id: DeliveryId) -> Result<File, Refusal> {
@@ -270,6 +282,7 @@ mod tests {
         assert_eq!(at(&format!("queue/{ID}")), Ok(Node::Delivery(id)));
         assert_eq!(at(&format!("/queue/{ID}/manifest.json")), Ok(Node::Manifest(id)));
         assert_eq!(at(&format!("/queue/{ID}/restricted.txt")), Ok(Node::Restricted(id)));
+        assert_eq!(at(&format!("/queue/{ID}/receipt.tlog-proof")), Ok(Node::Proof(id)));
         assert_eq!(at(&format!("/queue/{ID}/object.age")), Ok(Node::Object(id)));
         let upper = format!("/queue/{}", ID.to_uppercase());
         for path in ["/a.csv", "/receipts", "/help.txt", "/queue/x", "/queue/x/object.age", "/queue2", upper.as_str()] {

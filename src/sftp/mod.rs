@@ -20,6 +20,7 @@ mod lines;
 mod loader;
 mod names;
 mod paths;
+mod proofs;
 mod provider;
 mod reads;
 mod reply;

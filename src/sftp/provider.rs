@@ -9,11 +9,11 @@ use super::attrs::{Entry, Stat};
 use super::handles::File;
 use super::shared::{Shared, ledger_failed};
 use super::tree::{Listing, More, PAGE, is_a_directory, missing, not_a_directory};
-use super::{contract, help};
-use crate::audit::{Event, Form, Kind, Receipt};
+use super::{contract, help, proofs};
+use crate::audit::{Event, Form, Kind, ProofFile, Receipt};
 use crate::config::{Config, Org};
 use crate::intake::DraftView;
-use crate::ledger::Listed;
+use crate::ledger::{Listed, ProofOf};
 use crate::types::{DatasetName, FileName, Place, Refusal, Timestamp, UploadId};
 
 const RECEIPTS: &[u8] = b"receipts";
@@ -47,12 +47,35 @@ impl Node {
     }
 }
 
-/// A name under /receipts that may be one of a receipt's two files.
+/// A name under /receipts that may be one of a receipt's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReceiptFile {
     name: String,
     upload: UploadId,
-    form: Form,
+    part: Part,
+}
+
+/// Which of a receipt's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Form(Form),
+    Proof(ProofFile),
+}
+
+impl Part {
+    fn name(self, receipt: &Receipt) -> String {
+        match self {
+            Part::Form(form) => receipt.file_name(form),
+            Part::Proof(of) => receipt.proof_name(of),
+        }
+    }
+}
+
+fn proof_of(receipt: &Receipt, of: ProofFile) -> ProofOf {
+    match of {
+        ProofFile::End => ProofOf::End(receipt.upload),
+        ProofFile::Loading => ProofOf::Loading(receipt.upload),
+    }
 }
 
 /// What is at a spot.
@@ -109,8 +132,11 @@ pub(super) fn locate(org: &Org, components: &[&[u8]]) -> Result<Node, Refusal> {
 
 fn receipt_file(name: &[u8]) -> Option<ReceiptFile> {
     let name = std::str::from_utf8(name).ok()?;
-    let (upload, _, form) = Receipt::parse_file_name(name)?;
-    Some(ReceiptFile { name: name.to_owned(), upload, form })
+    let (upload, part) = match Receipt::parse_proof_name(name) {
+        Some((upload, of)) => (upload, Part::Proof(of)),
+        None => Receipt::parse_file_name(name).map(|(upload, _, form)| (upload, Part::Form(form)))?,
+    };
+    Some(ReceiptFile { name: name.to_owned(), upload, part })
 }
 
 pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> {
@@ -121,7 +147,10 @@ pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> 
         Node::ContractFile(name) => Ok(contract_file(shared, name)?.stat),
         Node::Receipt(file) => {
             let receipt = receipt(shared, file).await?;
-            Ok(Stat::file(receipt.file(file.form).len() as u64, receipt.time))
+            match file.part {
+                Part::Form(form) => Ok(Stat::file(receipt.file(form).len() as u64, receipt.time)),
+                Part::Proof(of) => proofs::stat(shared, proof_of(&receipt, of)).await,
+            }
         }
         Node::Upload(spot) => match find(shared, spot).await? {
             Some(Found::Draft(draft)) => Ok(Stat::file(draft.size, draft.modified)),
@@ -138,12 +167,16 @@ pub(super) async fn read(shared: &Shared, node: &Node) -> Result<File, Refusal> 
         Node::ContractFile(name) => contract_file(shared, name),
         Node::Receipt(file) => {
             let receipt = receipt(shared, file).await?;
+            let opened = match file.part {
+                Part::Form(form) => File::text(receipt.file(form), receipt.time),
+                Part::Proof(of) => proofs::file(shared, proof_of(&receipt, of)).await?,
+            };
             let event = Event::new(shared.now(), Kind::ReceiptRead, shared.principal.actor().clone())
                 .dataset(&receipt.dataset)
                 .upload(receipt.upload)
                 .with("name", receipt.name.as_str());
             shared.services.recorder.record(event).await;
-            Ok(File::text(receipt.file(file.form), receipt.time))
+            Ok(opened)
         }
         Node::Upload(spot) => match find(shared, spot).await? {
             Some(_) => Err(Refusal::denied(
@@ -209,7 +242,7 @@ async fn receipt(shared: &Shared, file: &ReceiptFile) -> Result<Receipt, Refusal
     let since = listed_since(org(&shared.config(), shared)?, shared.now());
     let ledger = &shared.services.ledger;
     let receipt = ledger.receipt(shared.principal.org(), file.upload, since).await.map_err(ledger_failed)?;
-    receipt.filter(|receipt| receipt.file_name(file.form) == file.name).ok_or_else(missing)
+    receipt.filter(|receipt| file.part.name(receipt) == file.name).ok_or_else(missing)
 }
 
 /// The listing of an inbox: `entries`, then drafts, then accepted uploads.
@@ -247,7 +280,7 @@ impl Uploads {
     }
 }
 
-/// Receipts and reports, page by page.
+/// Receipts and reports with their proofs, page by page.
 pub(super) struct Receipts {
     since: Timestamp,
     after: Option<UploadId>,
@@ -256,17 +289,24 @@ pub(super) struct Receipts {
 impl Receipts {
     pub async fn next(&mut self, shared: &Shared) -> Result<Option<Vec<Entry>>, Refusal> {
         let (ledger, org) = (&shared.services.ledger, shared.principal.org());
-        // Each is two files.
-        let page = ledger.receipts(org, self.since, self.after, PAGE / 2).await.map_err(ledger_failed)?;
+        // Each is four files at most.
+        let page = ledger.receipts(org, self.since, self.after, PAGE / 4).await.map_err(ledger_failed)?;
         let Some(last) = page.last() else { return Ok(None) };
         self.after = Some(last.upload);
-        let entries = page.iter().flat_map(|receipt| {
-            receipt.file_names().map(|(form, name)| {
+        let about = page.iter().flat_map(|receipt| ProofFile::ALL.map(|of| proof_of(receipt, of))).collect();
+        let mut stats = proofs::stats(shared, about).await?.into_iter();
+        let mut entries = Vec::with_capacity(PAGE);
+        for receipt in &page {
+            for (form, name) in receipt.file_names() {
                 let size = receipt.file(form).len() as u64;
-                Entry { name, stat: Stat::file(size, receipt.time) }
-            })
-        });
-        Ok(Some(entries.collect()))
+                entries.push(Entry { name, stat: Stat::file(size, receipt.time) });
+            }
+            for of in ProofFile::ALL {
+                let stat = stats.next().flatten();
+                entries.extend(stat.map(|stat| Entry { name: receipt.proof_name(of), stat }));
+            }
+        }
+        Ok(Some(entries))
     }
 }
 
@@ -298,6 +338,8 @@ mod tests {
         assert_eq!(at("/ims-interventions/a.csv"), Ok(upload(Place::Dataset(ims), "a.csv")));
         let receipt = "a.csv.0190a6a2-7b2c-7def-8abc-0123456789ab.receipt.json";
         assert!(matches!(at(&format!("/receipts/{receipt}")), Ok(Node::Receipt(_))));
+        let proof = "a.csv.0190a6a2-7b2c-7def-8abc-0123456789ab.loaded.tlog-proof";
+        assert!(matches!(at(&format!("/receipts/{proof}")), Ok(Node::Receipt(_))));
     }
 
     #[test]

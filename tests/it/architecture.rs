@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["seal", "check", "audit"]),
     ("ledger", &["audit"]),
     ("publish", &["audit", "ledger", "config"]),
-    ("loader", &["seal"]),
+    ("loader", &["seal", "audit"]),
     ("seal", &[]),
     ("check", &[]),
     ("vault", &[]),

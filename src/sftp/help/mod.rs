@@ -56,7 +56,7 @@ fn how(text: &mut String, config: &Config, org: &Org) {
          - /contract/ has the demands as files: the dataset's settings, its schema and its code lists. With these the\n  \
            program nightsafe checks a file on your own machine, as it is checked here: see \"Before sending\" above.\n\
          - /receipts/ holds a receipt for each accepted file and a report for each rejected one, as JSON and as text,\n  \
-           for {listed}. Accepted files stay listed as long.\n\
+           each with a proof (.tlog-proof) that it stands in the gateway's signed log, for {listed}. Accepted files stay listed as long.\n\
          - Files cannot be read back, renamed or removed once they are accepted: they are sealed, and this gateway has\n  \
            no key to open them. To correct a file, upload it again under the same name: it supersedes the old one.\n\
          - WinSCP removes the old file before it renames its .filepart, which is refused here: switch that off under\n  \

@@ -1,0 +1,243 @@
+//! Whether the ledger keeps its promises, looked at from outside the code that keeps them: everything is recomputed from
+//! the leaves.
+//!
+//! Must never change anything. Finds what somebody with write access to the file, but without the signing key, changed; and
+//! with a checkpoint or a copy that was kept elsewhere, what somebody with the key did. Two threads share the work, each
+//! with a connection of its own. Called by the facade, for `nightsafe audit verify` and the tests.
+
+mod facts;
+mod log;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use rusqlite::Connection;
+
+use super::{Finding, LedgerError, Result, Verification, Verified, events, file};
+use crate::audit::{Checkpoint, Hash, VerifierKey};
+use log::{STRETCH, Stretch, Sums};
+
+/// Most findings shown of one check.
+const SHOWN: usize = 20;
+
+/// Threads that read; the one that called joins what they read.
+const THREADS: usize = 2;
+
+/// How often two connections are tried to be brought to the same moment, while others commit.
+const TRIES: usize = 1000;
+
+fn found(check: &'static str, what: String, event: Option<u64>) -> Finding {
+    Finding { check, what, event }
+}
+
+/// One piece of the work.
+#[derive(Clone, Copy)]
+enum Task {
+    Stretch(u64),
+    Index(usize),
+    Ends,
+    Fact(usize),
+    Whole(&'static str),
+}
+
+enum Done {
+    Stretch(u64, Stretch),
+    Index(Sums),
+    /// Those of the task with this number.
+    Findings(usize, Vec<Finding>),
+    Failed(LedgerError),
+}
+
+/// # Errors
+/// The file cannot be read. What is wrong with it is no error, but a finding.
+pub(super) fn verify(file: &Path, verification: Verification) -> Result<Verified> {
+    let Verification { keys, kept, copy } = verification;
+    let mut verified = Verified::default();
+    let kept = read_kept(&kept, &keys, &mut verified.findings);
+    let mut connections = at_one_moment(file)?;
+    let Some(main) = connections.pop() else { return Err(LedgerError::Closed) };
+    verified.events = events::last(&main)?;
+
+    let tasks = tasks(verified.events);
+    let work = Work { tasks: &tasks, next: AtomicUsize::new(0), key: RandomState::new(), signers: &keys };
+    let mut growth = tree::Growth::new(&main, kept, copy);
+    let mut parts = Parts::default();
+    let (mut table, mut indexes) = (Sums::default(), Sums::default());
+    let mut facts = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let (done, finished) = sync_channel(THREADS);
+        for connection in connections {
+            let (done, work) = (done.clone(), &work);
+            scope.spawn(move || work.run(&connection, &done));
+        }
+        drop(done);
+        // Stretches come nearly in order; those that come early wait for the ones before.
+        let (mut early, mut awaited) = (BTreeMap::new(), 0);
+        for done in finished {
+            match done {
+                Done::Stretch(number, stretch) => {
+                    early.insert(number, stretch);
+                }
+                Done::Index(sums) => indexes.add(sums),
+                Done::Findings(task, findings) => {
+                    facts.insert(task, findings);
+                }
+                Done::Failed(error) => return Err(error),
+            }
+            while let Some(stretch) = early.remove(&awaited) {
+                awaited += 1;
+                table.add(stretch.sums);
+                growth.take(&stretch)?;
+                parts.take(&stretch);
+                growth.findings.extend(stretch.findings);
+            }
+        }
+        Ok(())
+    })?;
+    let newest = tree::newest(&main, &keys)?;
+    growth.end(newest.as_ref())?;
+    verified.newest = newest.map(|newest| newest.note);
+    verified.checkpoints = growth.checkpoints;
+    verified.erased = parts.bare.len() as u64;
+    verified.findings.extend(growth.findings);
+    verified.findings.extend(parts.compare(verified.events));
+    verified.findings.extend(table.compare(&indexes));
+    verified.findings.extend(facts.into_values().flatten());
+    verified.findings = cut(verified.findings);
+    Ok(verified)
+}
+
+/// Connections of the threads and one for the caller, all in one snapshot of the log: what is committed meanwhile is not
+/// half seen.
+fn at_one_moment(file: &Path) -> Result<Vec<Connection>> {
+    let connections = (0..=THREADS).map(|_| file::open_reader(file)).collect::<Result<Vec<_>>>()?;
+    for _ in 0..TRIES {
+        let mut ends = Vec::with_capacity(connections.len());
+        for connection in &connections {
+            connection.execute_batch("BEGIN")?;
+            ends.push(events::last(connection)?);
+        }
+        // Whatever changes the log appends to it.
+        if ends.iter().all(|end| *end == ends[0]) {
+            return Ok(connections);
+        }
+        connections.iter().try_for_each(|connection| connection.execute_batch("ROLLBACK"))?;
+    }
+    Err(LedgerError::Storage("it is written to without a pause: try again when there is less to do".into()))
+}
+
+fn tasks(events: u64) -> Vec<Task> {
+    let stretches = (0..events.div_ceil(STRETCH)).map(Task::Stretch);
+    let indexes = (0..Sums::COUNT).map(Task::Index);
+    let facts = (0..facts::CHECKS.len()).map(Task::Fact);
+    let tables = facts::TABLES.iter().copied().map(Task::Whole);
+    stretches.chain([Task::Ends]).chain(indexes).chain(tables).chain(facts).collect()
+}
+
+/// What the threads take from.
+struct Work<'a> {
+    tasks: &'a [Task],
+    next: AtomicUsize,
+    key: RandomState,
+    signers: &'a [VerifierKey],
+}
+
+impl Work<'_> {
+    fn run(&self, connection: &Connection, done: &SyncSender<Done>) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = self.tasks.get(number) else { return };
+            let outcome = self.one(connection, *task, number);
+            // Nobody takes it any more: another part failed.
+            if done.send(outcome.unwrap_or_else(Done::Failed)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn one(&self, connection: &Connection, task: Task, number: usize) -> Result<Done> {
+        Ok(match task {
+            Task::Stretch(stretch) => {
+                let first = stretch * STRETCH + 1;
+                let last = (first + STRETCH - 1).min(events::last(connection)?);
+                Done::Stretch(stretch, log::read(connection, (first, last), &self.key, self.signers)?)
+            }
+            Task::Index(index) => Done::Index(Sums::of_index(connection, &self.key, index)?),
+            Task::Ends => Done::Findings(number, facts::ends(connection)?),
+            Task::Fact(fact) => Done::Findings(number, facts::check(connection, fact)?),
+            Task::Whole(table) => Done::Findings(number, facts::whole(connection, table)?),
+        })
+    }
+}
+
+/// Checkpoints kept elsewhere that can be compared with; what is wrong with the others is a finding.
+fn read_kept(notes: &[String], keys: &[VerifierKey], findings: &mut Vec<Finding>) -> Vec<(u64, Hash)> {
+    let mut kept = Vec::new();
+    for note in notes {
+        let read = Checkpoint::read(note).map_err(|error| error.0).and_then(|(checkpoint, note)| {
+            note.verify(keys).map_err(|wrong| wrong.0)?;
+            Ok((checkpoint.size, checkpoint.root))
+        });
+        match read {
+            Ok(checkpoint) => kept.push(checkpoint),
+            Err(why) => {
+                let what = format!("the checkpoint kept elsewhere cannot be used: {why}");
+                findings.push(found(tree::KEPT, what, None));
+            }
+        }
+    }
+    kept
+}
+
+const ERASED: &str = "every private part that is missing was erased";
+
+/// Which private parts are missing, and which erasures say that they took.
+#[derive(Default)]
+struct Parts {
+    bare: Vec<u64>,
+    erased: Vec<(u64, u64)>,
+}
+
+impl Parts {
+    fn take(&mut self, stretch: &Stretch) {
+        self.bare.extend(&stretch.bare);
+        self.erased.extend(&stretch.erased);
+    }
+
+    fn compare(mut self, last: u64) -> Vec<Finding> {
+        self.erased.sort_unstable();
+        let mut told: Vec<u64> = self.erased.iter().flat_map(|(from, to)| *from..=(*to).min(last)).collect();
+        told.dedup();
+        let one = |event: &u64, what: &str| found(ERASED, format!("event {event}: {what}"), Some(*event));
+        let taken = self.bare.iter().filter(|event| told.binary_search(event).is_err());
+        let missing = taken.map(|event| one(event, "its private part is missing, and no erasure tells of it"));
+        let back = told.iter().filter(|event| self.bare.binary_search(event).is_err());
+        missing.chain(back.map(|event| one(event, "its private part was erased, and is there again"))).collect()
+    }
+}
+
+/// Of each check as many as are shown, and how many more there are.
+fn cut(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    let mut shown: Vec<Finding> = Vec::new();
+    for finding in findings {
+        let count = counts.entry(finding.check).or_default();
+        *count += 1;
+        if *count <= SHOWN || finding.what.starts_with("and ") {
+            shown.push(finding);
+        }
+    }
+    for (check, count) in counts {
+        if count > SHOWN + 1 {
+            shown.push(found(check, format!("and {} more", count - SHOWN), None));
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Tests of `verify`.
+
+use super::super::testing::{Desk, POLICY, actor, at, ended, rejected};
+use super::super::{Filter, file};
+use super::*;
+use crate::types::Actor;
+
+/// A ledger with something of everything in it.
+async fn busy() -> Desk {
+    let desk = Desk::new();
+    for i in 0..4 {
+        desk.accept(&format!("{i}.csv"), at(i)).await;
+    }
+    desk.accept("0.csv", at(9)).await;
+    desk.ledger.reject(ended("harbour", "bad.csv", at(10))).await.unwrap();
+    desk.ledger.reject(rejected("harbour", "kept.csv", at(10), true)).await.unwrap();
+    let got = desk.claim("loader", 2, at(11)).await;
+    desk.ledger
+        .acknowledge(got[0].delivery, got[0].lease.unwrap(), actor("loader"), POLICY, at(12))
+        .await
+        .unwrap()
+        .unwrap();
+    desk.ledger.object_removed(got[0].receipt.upload, "retention", at(13)).await.unwrap();
+    desk
+}
+
+#[tokio::test]
+async fn what_is_recorded_cannot_be_changed_or_deleted_by_anyone() {
+    let desk = busy().await;
+    let before = desk.ledger.events(&Filter::default()).await.unwrap();
+    // As another program would: without our settings.
+    let raw = rusqlite::Connection::open(&desk.file).unwrap();
+    for sql in [
+        "DELETE FROM events",
+        "UPDATE events SET at = 0",
+        "INSERT OR REPLACE INTO events SELECT sequence, 0, kind, org, dataset, account, upload, delivery, '{}' FROM events",
+        "INSERT INTO events SELECT 999, at, kind, org, dataset, account, upload, delivery, body FROM events WHERE sequence = 1",
+        "DELETE FROM uploads",
+        "UPDATE uploads SET size = 0",
+        "INSERT OR REPLACE INTO uploads SELECT * FROM uploads",
+        "DELETE FROM objects",
+        "UPDATE objects SET sealed_size = 0",
+        "UPDATE objects SET removed = NULL WHERE removed IS NOT NULL",
+        "DELETE FROM deliveries",
+        "UPDATE deliveries SET upload = 'x'",
+        "UPDATE deliveries SET state = 'ready', loaded = NULL, lease = NULL WHERE state = 'loaded'",
+        "UPDATE deliveries SET state = 'lost'",
+    ] {
+        assert!(raw.execute(sql, []).is_err(), "{sql}");
+    }
+    assert_eq!(desk.ledger.events(&Filter::default()).await.unwrap(), before);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn each_broken_promise_is_found() {
+    for (sql, check) in [
+        ("DELETE FROM events WHERE sequence = 2", "the sequence of events has no gaps"),
+        ("DELETE FROM events WHERE sequence = 1", "every upload has exactly one event of its end"),
+        ("UPDATE events SET kind = 'session.ended' WHERE sequence = 3", "every event is searched by what it says"),
+        ("UPDATE uploads SET size = 99 WHERE number = 1", "every end in the log is an upload, as it was recorded"),
+        ("DELETE FROM deliveries WHERE number = 3", "every accepted upload has one delivery and one object"),
+        (
+            "UPDATE uploads SET verdict = 'rejected' WHERE number = 1",
+            "every delivery is of an accepted upload, every object of one that is kept",
+        ),
+        ("UPDATE deliveries SET state = 'loaded' WHERE number = 3", "every delivery's state fits its lease"),
+        (
+            "UPDATE deliveries SET state = 'loaded', loaded = 1, lease_expires = NULL WHERE number = 2",
+            "every delivery was acknowledged once if loaded, and never otherwise",
+        ),
+        ("UPDATE stored SET bytes = bytes + 1", "what an organisation stores is the sum of its objects"),
+        ("UPDATE deliveries SET attempt = 7 WHERE number = 2", "every attempt is in the log"),
+        (
+            "DELETE FROM objects WHERE upload = (SELECT id FROM uploads WHERE quarantined = 1)",
+            "every quarantined upload was rejected and has one object",
+        ),
+        (
+            "INSERT INTO companions SELECT org, dataset, place, 'x', 'md5', 'u', 'null', 0, id FROM uploads LIMIT 1",
+            "every companion is in the log, and vouched for an accepted upload of its name",
+        ),
+        ("UPDATE objects SET removed = NULL", "every removal of an object is in the log once"),
+        (
+            "UPDATE names SET upload = (SELECT id FROM uploads LIMIT 1)",
+            "every listed name is that of its newest accepted upload",
+        ),
+        ("UPDATE uploads SET supersedes = 'gone' WHERE number = 5", "every reference leads somewhere"),
+    ] {
+        let desk = busy().await;
+        desk.assert_whole().await;
+        desk.ledger.close().await.unwrap();
+        let raw = rusqlite::Connection::open(&desk.file).unwrap();
+        let mut guards =
+            raw.prepare("SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+        let drops: Vec<String> = guards.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect();
+        drop(guards);
+        raw.execute_batch(&format!(
+            "PRAGMA ignore_check_constraints = 1; PRAGMA foreign_keys = 0; {}; {sql}",
+            drops.join(";")
+        ))
+        .unwrap();
+        drop(raw);
+        let reader = file::open_reader(&desk.file).unwrap();
+        let findings = verify(&reader).unwrap();
+        assert!(findings.iter().any(|finding| finding.check == check), "{sql}: {findings:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_of_findings_is_cut() {
+    let desk = Desk::new();
+    let fill = |tx: &super::super::writer::Tx<'_>| {
+        for i in 0..50 {
+            super::super::uploads::accept(tx, ended("harbour", &format!("{i}.csv"), at(i)))?;
+        }
+        Ok(())
+    };
+    desk.ledger.write(fill).await.unwrap();
+    desk.ledger
+        .release(desk.claim("loader", 1, at(99)).await[0].delivery, Actor::operator("eve"), at(99))
+        .await
+        .unwrap();
+    desk.assert_whole().await;
+    desk.ledger.close().await.unwrap();
+    let raw = rusqlite::Connection::open(&desk.file).unwrap();
+    raw.execute_batch("DROP TRIGGER deliveries_keep; PRAGMA foreign_keys = 0; DELETE FROM deliveries").unwrap();
+    drop(raw);
+    let findings = verify(&file::open_reader(&desk.file).unwrap()).unwrap();
+    let of_deliveries = findings.iter().filter(|f| f.check.contains("one delivery")).collect::<Vec<_>>();
+    assert_eq!(of_deliveries.len(), SHOWN + 1);
+    assert_eq!(of_deliveries[SHOWN].what, "and 30 more");
+}
