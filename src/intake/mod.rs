@@ -58,7 +58,7 @@ pub use companion::judge_companion;
 
 pub use admit::directories;
 pub use recovery::{Recovered, recover};
-pub use ticket::{SpoolKey, State};
+pub use ticket::{SpoolKey, State, Waiting, waiting};
 pub use upload::Upload;
 
 use crate::access::Principal;
