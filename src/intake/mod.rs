@@ -32,6 +32,7 @@ mod companion;
 mod consolidation;
 mod drafts;
 mod ending;
+mod facts;
 mod keeping;
 mod lane;
 mod order;
@@ -51,8 +52,8 @@ mod vouching;
 mod working;
 mod writes;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use companion::judge_companion;
 
@@ -68,9 +69,10 @@ use crate::ledger::Ledger;
 use crate::types::*;
 use crate::vault::Vault;
 use admit::{Admitted, admit};
+use facts::Facts;
 use lane::Lane;
 use order::Order;
-use registry::{Facts, Registry};
+use registry::Registry;
 use scanning::Scanning;
 use sealing::Origin;
 use ticket::{Keeper, Tickets};

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::admit;
-use super::registry::{Body, Draft, Facts, Progress};
+use super::facts::{Facts, Progress};
+use super::registry::{Body, Draft};
 use super::segments::Segments;
 use super::ticket::{self, SpoolKey, State, Ticket, Tickets};
 use crate::audit::{Event, Kind};
@@ -173,11 +174,7 @@ async fn drafts(
 }
 
 /// A draft from its ticket, and the state that it was in; or why not.
-async fn take_up(
-    tickets: Tickets,
-    bytes: Vec<u8>,
-    config: &Config,
-) -> anyhow::Result<Result<(Draft, State), String>> {
+async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::Result<Result<(Draft, State), String>> {
     let opened = tokio::task::spawn_blocking(move || {
         let (ticket, keys) = ticket::open(&tickets.key, &bytes)?;
         let mut segments = ticket.segments(keys, &tickets.vault)?;

@@ -11,8 +11,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::facts::Facts;
 use super::pipeline::{Finished, Stored};
-use super::registry::{Body, Facts};
+use super::registry::Body;
 use super::segments::{Segment, Segments};
 use crate::seal::{CHUNK, RUN_KEY, RunKey, TAG};
 use crate::types::*;
@@ -182,10 +183,9 @@ impl Tickets {
             segments,
         };
         let sealed = seal(&self.key, &ticket, &mut keys);
-        let written =
-            sealed.map_err(|error| error.to_string()).and_then(|sealed| {
-                self.vault.write_ticket(facts.upload, &sealed).map_err(|error| error.to_string())
-            });
+        let written = sealed
+            .map_err(|error| error.to_string())
+            .and_then(|sealed| self.vault.write_ticket(facts.upload, &sealed).map_err(|error| error.to_string()));
         if let Err(error) = written {
             tracing::warn!(upload.id = %facts.upload, error, "a draft's ticket could not be written: it would not survive a restart");
         }

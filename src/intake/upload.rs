@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::facts::Facts;
 use super::lane::Lane;
 use super::order::{Order, Taken, missing};
 use super::pipeline::{Broken, Cause, Stop};
-use super::registry::Facts;
 use super::writes::{Append, Writes};
 use super::{Closed, Inner, ending};
 use crate::config::units::format_size;
@@ -145,7 +145,9 @@ impl Upload {
         self.facts.set_size(self.order.end());
         if self.pieces.is_some() && self.order.end() > self.limits.size {
             let most = format_size(self.limits.size);
-            let why = format!("the file is larger than {most}, the most that this dataset takes: split it, or ask for a higher limit");
+            let why = format!(
+                "the file is larger than {most}, the most that this dataset takes: split it, or ask for a higher limit"
+            );
             return self.stop(Refusal::rejected(why));
         }
         let held = self.facts.held();
@@ -182,7 +184,9 @@ impl Upload {
 
     fn may_jump(&self, jumps: usize) -> Result<(), Refusal> {
         if self.facts.demands.vouches.is_some() {
-            return Err(Refusal::unsupported("a file as small as this is taken in order: send it again from its beginning"));
+            return Err(Refusal::unsupported(
+                "a file as small as this is taken in order: send it again from its beginning",
+            ));
         }
         if self.pieces.unwrap_or(1) + jumps <= self.limits.segments {
             return Ok(());
