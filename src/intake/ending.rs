@@ -3,24 +3,30 @@
 //! Must never answer OK before the ledger has committed, nor leave an object that the ledger does not know. Called by
 //! `upload` and `intake`; `recording` tells the ledger.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::consolidation::consolidate;
+use super::facts::{Facts, Vouches};
+use super::lane::{self, Ended as Came};
 use super::pipeline::{Broken, Finished, Stop, Stored, Want};
-use super::registry::{Draft, Facts};
+use super::registry::{Body, Draft};
+use super::segments::Segments;
 use super::upload::Upload;
-use super::{Closed, Inner, lane};
+use super::{Closed, Inner, order};
 use crate::audit::{Event, Kind, Restricted};
 use crate::check::{ErrorType, Outcome};
-use crate::ledger::Ended;
+use crate::config::Completion;
+use crate::ledger::{Ended, Vouched};
 use crate::types::*;
 
 /// An upload's entry in the registry goes when this does, whatever ends the task that holds it.
-struct Entry {
-    intake: Arc<Inner>,
-    upload: UploadId,
-    stays: bool,
+pub(super) struct Entry {
+    pub intake: Arc<Inner>,
+    pub upload: UploadId,
+    pub stays: bool,
 }
 
 impl Drop for Entry {
@@ -41,11 +47,25 @@ pub(super) struct End {
     pub gateway: String,
     pub place: Place,
     pub name: FileName,
+    /// It ends as a broken off upload does, and was not renamed or marked as whole.
+    pub interrupted: bool,
+    /// What it was put together from: gone, with its keys, before the ledger is asked to accept it.
+    pub segments: Option<Segments>,
 }
 
 /// CLOSE: the verdict, and what follows from it.
 pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     let (intake, facts) = (upload.intake.clone(), upload.facts.clone());
+    let waits = !upload.working && waits(&intake, &facts, &facts.label().0, &upload.final_name).await?;
+    if let (Some(closed), Ok(()), false) = (upload.resumed, upload.fault(), upload.writes.any() || upload.was_cut())
+        && (!closed || upload.working || waits)
+    {
+        return untouched(upload, closed).await;
+    }
+    let waits = waits || upload.working;
+    if upload.pieces.is_some() && upload.fault().is_ok() {
+        upload.spill().await;
+    }
     let unfit = unfit(&upload);
     if !facts.end() {
         return Err(Refusal::failure(format!("this upload is over: {}", facts.why())));
@@ -60,34 +80,98 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         intake.aborted(&facts, &refusal.reason).await;
         return Err(refusal.clone());
     }
-    let want = match (&unfit, upload.working) {
+    let want = match (&unfit, waits) {
         // It went over the quota: nothing more may be kept.
         (Some(refusal), _) if refusal.kind == RefusalKind::Denied => Want::Nothing,
         (Some(_), _) => Want::Rejected,
         (None, false) => Want::Object,
         (None, true) => Want::Draft,
     };
-    let mut finished = match lane.finish(want).await {
-        Ok(finished) => finished,
+    let came = match lane.finish(want).await {
+        Ok(came) => came,
         Err(broken) => return Err(intake.broken(&facts, &broken).await),
+    };
+    let (actor, gateway, place) = (facts.actor.clone(), upload.gateway.clone(), facts.label().0);
+    let name = upload.final_name.clone();
+    let (interrupted, segments) = (upload.writes.look_interrupted(), None);
+    let end = End { intake: intake.clone(), facts: facts.clone(), actor, gateway, place, name, interrupted, segments };
+    let finished = match came {
+        Came::Whole(finished) => finished,
+        Came::Pieces(segments) if waits && unfit.is_none() => {
+            entry.stays = true;
+            return Ok(end.keep_closed(Body::Pieces(segments)).await);
+        }
+        Came::Pieces(segments) => {
+            let size = upload.size();
+            entry.stays = true;
+            return end.put_together(segments, size, unfit).await;
+        }
     };
     facts.set_size(finished.size);
     if let Some(refusal) = unfit {
-        // What else the check found in a part of a file may be a consequence of this.
-        finished.outcome = Outcome::default();
-        finished.outcome.report.add(ErrorType::SourceError, "transfer", refusal.reason);
+        return end.comes_to(unfit_for(finished, refusal)).await;
     }
-    if upload.working && finished.outcome.report.acceptable() {
+    if waits && finished.outcome.report.acceptable() {
         entry.stays = true;
-        let (size, closed) = (finished.size, intake.clock.now());
-        let replaced = intake.registry.close(Draft { facts: facts.clone(), finished, closed });
-        intake.recorder.record(event(&facts, Kind::DraftClosed, facts.actor.clone(), closed)).await;
-        intake.replaced(replaced, &facts.actor).await;
+        return Ok(end.keep_closed(Body::Whole(finished)).await);
+    }
+    end.comes_to(finished).await
+}
+
+/// Whether a file that is closed, or renamed, under a final name waits for what completes it: its marker, or its companion
+/// if that has not come.
+///
+/// # Errors
+/// The ledger does not say.
+pub(super) async fn waits(intake: &Inner, facts: &Facts, place: &Place, name: &FileName) -> Result<bool, Refusal> {
+    if facts.demands.vouches.is_some() {
+        return Ok(false);
+    }
+    match facts.demands.complete {
+        Completion::Close => Ok(false),
+        Completion::Marker(_) => Ok(true),
+        Completion::Companion => {
+            let (org, dataset) = (facts.org.clone(), facts.dataset.clone());
+            let about = Vouched { org, dataset, place: place.clone(), name: name.clone() };
+            let (_, companions) = intake.ledger.companions(&about).await.map_err(|error| {
+                tracing::error!(upload.id = %facts.upload, %error, "the ledger did not say whether a companion waits");
+                Refusal::failure("the gateway's records cannot be read at the moment: try again later")
+            })?;
+            Ok(!companions.iter().any(|companion| companion.used.is_none()))
+        }
+    }
+}
+
+/// A draft was opened and closed, and nothing was written: it stays what it was.
+async fn untouched(mut upload: Upload, closed: bool) -> Result<Closed, Refusal> {
+    let (intake, facts) = (upload.intake.clone(), upload.facts.clone());
+    if !facts.end() {
+        return Err(Refusal::failure(format!("this upload is over: {}", facts.why())));
+    }
+    let Some(lane) = upload.lane.take() else { return Err(Refusal::failure("this upload is over")) };
+    let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
+    let segments = match lane.finish(Want::Nothing).await {
+        Ok(Came::Pieces(segments)) => segments,
+        Ok(Came::Whole(_)) => return Err(Refusal::failure("this upload is over")),
+        Err(broken) => return Err(intake.broken(&facts, &broken).await),
+    };
+    entry.stays = true;
+    let size = segments.size();
+    intake.keep(&facts, Body::Pieces(segments), closed).await;
+    if closed {
         return Ok(Closed::Draft { size });
     }
-    let (actor, place) = (facts.actor.clone(), facts.label().0);
-    let (gateway, name) = (upload.gateway.clone(), upload.final_name.clone());
-    End { intake, facts, actor, gateway, place, name }.comes_to(finished).await
+    Err(Refusal::failure(format!(
+        "the upload is not whole: its connection was lost, and {size} bytes of it are here. Nothing was written now; go on \
+         from there, or send it again from its beginning"
+    )))
+}
+
+/// What else the check found in a part of a file may be a consequence of why it is unfit.
+fn unfit_for(mut finished: Finished, refusal: Refusal) -> Finished {
+    finished.outcome = Outcome::default();
+    finished.outcome.report.add(ErrorType::SourceError, "transfer", refusal.reason);
+    finished
 }
 
 /// Why an upload cannot be accepted, as far as the session's side knows. What the check found comes with the verdict.
@@ -95,30 +179,115 @@ fn unfit(upload: &Upload) -> Option<Refusal> {
     match (upload.fault(), upload.lane.as_ref().and_then(lane::Lane::stop)) {
         (Err(_), Some(Stop::Fault(_))) if upload.stopped.is_none() && !upload.torn => None,
         (Err(refusal), _) => Some(refusal),
-        (Ok(()), _) => upload.reorder.missing().map(Refusal::rejected),
+        (Ok(()), _) if upload.pieces.is_some() => None,
+        (Ok(()), _) => upload.missing().map(Refusal::rejected),
     }
 }
 
-/// A RENAME to a final name: the draft comes to its end under it.
-pub(super) async fn complete(
+/// A RENAME to a final name, a marker or a companion: the draft comes to its end under its name.
+pub(super) fn complete(
+    intake: Arc<Inner>,
+    draft: Draft,
+    actor: Actor,
+    gateway: String,
+    to: (Place, FileName),
+) -> Pin<Box<dyn Future<Output = Result<Closed, Refusal>> + Send>> {
+    Box::pin(completed(intake, draft, actor, gateway, to))
+}
+
+async fn completed(
     intake: Arc<Inner>,
     draft: Draft,
     actor: Actor,
     gateway: String,
     (place, name): (Place, FileName),
 ) -> Result<Closed, Refusal> {
-    let Draft { facts, finished, .. } = draft;
-    let _entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
-    intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
-    facts.relabel(place.clone(), name.clone());
-    End { intake, facts, actor, gateway, place, name }.comes_to(finished).await
+    let Draft { facts, body, .. } = draft;
+    let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
+    if facts.label() != (place.clone(), name.clone()) {
+        intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
+    }
+    let end = End {
+        intake,
+        facts: facts.clone(),
+        actor,
+        gateway,
+        place: place.clone(),
+        name: name.clone(),
+        interrupted: false,
+        segments: None,
+    };
+    match body {
+        Body::Whole(finished) => {
+            facts.relabel(place, name);
+            end.comes_to(finished).await
+        }
+        Body::Pieces(segments) => {
+            entry.stays = true;
+            let size = facts.size();
+            end.put_together(segments, size, None).await
+        }
+    }
 }
 
 impl End {
+    /// It waits for what completes it.
+    async fn keep_closed(self, body: Body) -> Closed {
+        let Self { intake, facts, .. } = self;
+        let size = match &body {
+            Body::Whole(finished) => finished.size,
+            Body::Pieces(_) => facts.size(),
+        };
+        facts.set_size(size);
+        intake.keep(&facts, body, true).await;
+        intake.recorder.record(event(&facts, Kind::DraftClosed, facts.actor.clone(), intake.clock.now())).await;
+        Closed::Draft { size }
+    }
+
+    /// A draft of several segments is read once more, and comes to its end; when the gateway fails over that, it stays a
+    /// draft.
+    async fn put_together(
+        mut self,
+        segments: Segments,
+        size: u64,
+        mut unfit: Option<Refusal>,
+    ) -> Result<Closed, Refusal> {
+        let mut entry = Entry { intake: self.intake.clone(), upload: self.facts.upload, stays: false };
+        let mut read = size;
+        if let Some((from, to)) = segments.gap(size) {
+            unfit.get_or_insert_with(|| Refusal::rejected(order::missing(from, to)));
+            read = from;
+        }
+        let want = match &unfit {
+            None => Want::Object,
+            Some(refusal) if refusal.kind == RefusalKind::Denied => Want::Nothing,
+            Some(_) => Want::Rejected,
+        };
+        let (segments, came) = consolidate(&self, segments, read, want).await;
+        let finished = match came {
+            Ok(finished) => finished,
+            Err(refusal) => {
+                entry.stays = true;
+                self.intake.keep(&self.facts, Body::Pieces(segments), true).await;
+                return Err(refusal);
+            }
+        };
+        self.facts.relabel(self.place.clone(), self.name.clone());
+        self.segments = Some(segments);
+        self.facts.set_size(finished.size);
+        let finished = match unfit {
+            None => finished,
+            Some(refusal) => unfit_for(finished, refusal),
+        };
+        self.comes_to(finished).await
+    }
+
     /// Accepted, rejected, or noted as a companion.
-    pub(super) async fn comes_to(self, mut finished: Finished) -> Result<Closed, Refusal> {
-        if self.facts.demands.vouches.is_some() {
-            return self.note_companion(finished).await;
+    pub(super) async fn comes_to(mut self, mut finished: Finished) -> Result<Closed, Refusal> {
+        match self.facts.demands.vouches {
+            None => {}
+            Some(Vouches::Companion(_)) => return self.note_companion(finished).await,
+            Some(Vouches::Marker) => return self.mark(finished).await,
         }
         let intake = self.intake.clone();
         let vouched = match self.vouched(&mut finished).await {
@@ -138,7 +307,11 @@ impl End {
                 let receipt = self.receipt(finished, false);
                 let (place, actor) = (self.place, self.actor);
                 let ended = Ended { receipt, place, sealed_size, restricted, md5, vouched, envelope, actor };
-                intake.accept(&self.facts, ended).await.map(Closed::Accepted)
+                let accepted = intake.accept(&self.facts, ended).await.map(Closed::Accepted);
+                if accepted.is_ok() {
+                    intake.replaced(intake.registry.take_namesakes(&self.facts), &self.facts.actor).await;
+                }
+                accepted
             }
             Ok(None) if acceptable => Err(intake.broken(&self.facts, &Broken::store("nothing was stored")).await),
             Err(broken) if acceptable => Err(intake.broken(&self.facts, &broken).await),
@@ -163,16 +336,23 @@ impl End {
         intake.reject(&self.facts, ended).await
     }
 
-    /// Keeps what the pass left, or removes it; the size of the object that is kept.
-    async fn keep(&self, stored: Stored, wanted: bool) -> Result<Option<u64>, Broken> {
-        let (vault, upload) = (self.intake.vault.clone(), self.facts.upload);
+    /// Keeps what the pass left, or removes it; the size of the object that is kept. From then on nothing here opens it:
+    /// the keys of the draft that it was are gone, with its other files.
+    async fn keep(&mut self, stored: Stored, wanted: bool) -> Result<Option<u64>, Broken> {
+        let (tickets, upload, segments) = (self.intake.tickets.clone(), self.facts.upload, self.segments.take());
         let work = move || -> std::io::Result<Option<u64>> {
+            let forgotten = tickets.remove(upload);
+            drop(segments);
+            if let (Err(_), Stored::Object { .. }) = (&forgotten, &stored) {
+                tickets.vault.remove(upload)?;
+            }
+            forgotten?;
             match stored {
-                Stored::Draft(spool) if wanted => spool.keep().map(Some),
+                Stored::Draft(sealed) if wanted => sealed.spool.keep().map(Some),
                 // Dropping the spool removes its file.
                 Stored::Draft(_) | Stored::Nothing | Stored::Text(_) => Ok(None),
                 Stored::Object { sealed_size } if wanted => Ok(Some(sealed_size)),
-                Stored::Object { .. } => vault.remove(upload).map(|()| None),
+                Stored::Object { .. } => tickets.vault.remove(upload).map(|()| None),
             }
         };
         match tokio::task::spawn_blocking(work).await {
@@ -180,6 +360,44 @@ impl End {
             Err(error) => Err(Broken::store(error.to_string())),
         }
     }
+}
+
+/// A session is lost, or another goes on with what it wrote: what came stays as a draft. At once; the rest is done by a
+/// task of its own. None when the upload had ended, or there is no runtime.
+pub(super) fn leave(
+    intake: &Arc<Inner>,
+    facts: &Arc<Facts>,
+    handle: lane::Handle,
+    why: &str,
+) -> Option<JoinHandle<()>> {
+    if !facts.end_because(why) {
+        return None;
+    }
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    let (intake, facts, why) = (intake.clone(), facts.clone(), why.to_owned());
+    Some(runtime.spawn(async move {
+        let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
+        let segments = match facts.demands.vouches {
+            Some(_) => None,
+            None => handle.cut().await,
+        };
+        let kept = match segments {
+            Some(segments) => intake.kept(&facts, segments).await,
+            None => false,
+        };
+        if kept {
+            entry.stays = true;
+            let now = intake.clock.now();
+            intake.log(&facts, now, "draft kept", Some(&why));
+            let event = event(&facts, Kind::DraftKept, facts.actor.clone(), now).with("reason", why.as_str());
+            intake.recorder.record(event).await;
+        } else {
+            handle.abort();
+            intake.forget(facts.upload).await;
+            intake.aborted(&facts, &why).await;
+        }
+        drop(entry);
+    }))
 }
 
 /// Ends an upload that is not to be completed, unless it has ended: at once, with the event recorded by a task of its
@@ -201,6 +419,7 @@ pub(super) fn abort(
     let (intake, facts, why) = (intake.clone(), facts.clone(), why.to_owned());
     Some(runtime.spawn(async move {
         // The entry goes last: a drain that sees none left has its events.
+        intake.forget(facts.upload).await;
         intake.aborted(&facts, &why).await;
         drop(entry);
     }))

@@ -140,7 +140,7 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Event>> {
            AND +e.kind = 'upload.begun'
            AND NOT EXISTS (SELECT 1 FROM events o WHERE o.upload = e.upload AND +o.kind IN
                    ('upload.accepted', 'upload.rejected', 'upload.aborted', 'draft.removed',
-                    'companion.received'))
+                    'draft.expired', 'draft.discarded', 'companion.received'))
          ORDER BY e.sequence",
     ))?;
     all(&mut statement, [], |row| Ok(logged(row)?.event))
