@@ -134,10 +134,10 @@ impl End {
         match self.keep(stored, acceptable || self.facts.demands.quarantine).await {
             Ok(Some(sealed_size)) if acceptable => {
                 let restricted = std::mem::take(&mut finished.outcome.restricted);
-                let md5 = finished.md5.clone();
+                let (md5, sha1) = (finished.md5.clone(), finished.sha1.clone());
                 let receipt = self.receipt(finished, false);
                 let (place, actor) = (self.place, self.actor);
-                let ended = Ended { receipt, place, sealed_size, restricted, md5, vouched, actor };
+                let ended = Ended { receipt, place, sealed_size, restricted, md5, sha1, vouched, actor };
                 intake.accept(&self.facts, ended).await.map(Closed::Accepted)
             }
             Ok(None) if acceptable => Err(intake.broken(&self.facts, &Broken::store("nothing was stored")).await),
@@ -154,12 +154,12 @@ impl End {
     /// Records a rejection, with its object when it is quarantined.
     pub(super) async fn reject(self, finished: Finished, sealed_size: Option<u64>) -> Refusal {
         let intake = self.intake.clone();
-        let md5 = finished.md5.clone();
+        let (md5, sha1) = (finished.md5.clone(), finished.sha1.clone());
         let receipt = self.receipt(finished, sealed_size.is_some());
         let (place, actor, sealed_size) = (self.place, self.actor, sealed_size.unwrap_or(0));
         // Which rows are restricted is for loaders, and none will see it.
         let restricted = Restricted::default();
-        let ended = Ended { receipt, place, sealed_size, restricted, md5, vouched: Vec::new(), actor };
+        let ended = Ended { receipt, place, sealed_size, restricted, md5, sha1, vouched: Vec::new(), actor };
         intake.reject(&self.facts, ended).await
     }
 

@@ -102,6 +102,8 @@ pub struct DraftView {
     pub modified: Timestamp,
     /// Closed, waiting for its RENAME.
     pub closed: bool,
+    /// Of its content, once it is closed and they are known.
+    pub digests: Option<Digests>,
 }
 
 /// The day, as rules about dates see it.
@@ -336,7 +338,15 @@ impl Inner {
         let (vault, upload, recipients) = (self.vault.clone(), facts.upload, org.recipients.clone());
         if admitted.vouches.is_some() {
             let content = pipeline::Content::Companion(Vec::new());
-            return Ok(pipeline::Seed { vault, upload, recipients, content, quarantine: None, md5: false });
+            return Ok(pipeline::Seed {
+                vault,
+                upload,
+                recipients,
+                content,
+                quarantine: None,
+                md5: false,
+                sha1: false,
+            });
         }
         let scan = match (dataset.scan, &config.scan) {
             (false, _) => None,
@@ -355,9 +365,10 @@ impl Inner {
         };
         let check = Box::new(dataset.rules.begin(&admitted.final_name, today(facts.began), last_rows));
         let quarantine = facts.demands.quarantine.then_some(dataset.rules.max_size);
-        let md5 = dataset.companion.kinds.contains(&CompanionKind::Md5);
+        let md5 = dataset.companion.kinds.contains(&CompanionKind::Md5) || org.digests.contains(&DigestKind::Md5);
+        let sha1 = org.digests.contains(&DigestKind::Sha1);
         let content = pipeline::Content::Extract { check, scan };
-        Ok(pipeline::Seed { vault, upload, recipients, content, quarantine, md5 })
+        Ok(pipeline::Seed { vault, upload, recipients, content, quarantine, md5, sha1 })
     }
 
     /// That long before now; none before time began.

@@ -236,9 +236,9 @@ impl Registry {
             if at != *place {
                 continue;
             }
-            let closed = match slot {
-                Slot::Closed(draft) => Some(draft.closed),
-                Slot::UnderWay(..) | Slot::Completing(_) => None,
+            let (closed, digests) = match slot {
+                Slot::Closed(draft) => (Some(draft.closed), Some(draft.finished.digests())),
+                Slot::UnderWay(..) | Slot::Completing(_) => (None, None),
             };
             let view = DraftView {
                 upload: facts.upload,
@@ -246,6 +246,7 @@ impl Registry {
                 size: facts.size(),
                 modified: facts.modified().or(closed).unwrap_or(facts.began),
                 closed: !matches!(slot, Slot::UnderWay(..)),
+                digests,
             };
             // Ids sort by time: the last one stays.
             views.insert(name, view);
@@ -360,6 +361,7 @@ mod tests {
             size: 0,
             sha256: Sha256([0; 32]),
             md5: None,
+            sha1: None,
             outcome: crate::check::Outcome::default(),
             scan: None,
             stored: Stored::Draft(spool),

@@ -25,8 +25,10 @@ CREATE TABLE uploads (
     quarantined INTEGER NOT NULL CHECK (quarantined IN (0, 1)),
     -- Lines of record numbers: what /queue/<delivery>/restricted.txt holds.
     restricted  TEXT,
-    -- In hex, where the dataset takes .md5 companions: one may come after its file.
+    -- In hex, where the dataset takes .md5 companions (one may come after its file), or the organisation's clients compare
+    -- by it.
     md5         TEXT,
+    sha1        TEXT,
     CHECK (quarantined = 0 OR verdict = 'rejected')
 ) STRICT;
 -- Receipts of an organisation by id; `time` is in it so that those too old are passed over in the index alone.

@@ -87,7 +87,7 @@ pub fn ended(org: &str, name: &str, at: Timestamp) -> Ended {
     };
     let actor = Actor { org: Some(receipt.organisation.clone()), ..actor(receipt.account.as_str()) };
     let restricted = crate::audit::Restricted::default();
-    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted, md5: None, vouched: vec![], actor }
+    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted, md5: None, sha1: None, vouched: vec![], actor }
 }
 
 /// A rejection; quarantined when told so.

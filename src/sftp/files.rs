@@ -247,6 +247,7 @@ mod tests {
             size,
             modified: at,
             closed: true,
+            digests: None,
         })
     }
 

@@ -95,6 +95,11 @@ pub(super) fn fits_size(wanted: Wanted, size: u64) -> Result<(), Refusal> {
     Err(Refusal::denied("a file cannot be cut or stretched here: upload it again from its beginning"))
 }
 
+/// The refusal of a question about the content of an upload that is still open.
+pub(super) fn is_under_way() -> Refusal {
+    Refusal::rejected("the upload is under way: ask for its digest by name, after it was closed")
+}
+
 /// The refusal of a handle that the session does not hold.
 pub(super) fn unknown() -> Refusal {
     Refusal::rejected("no such handle: it was closed, or never given")

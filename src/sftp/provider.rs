@@ -191,7 +191,7 @@ pub(super) async fn find(shared: &Shared, spot: &Spot) -> Result<Option<Found>, 
 }
 
 /// From when on uploads and receipts are shown.
-fn listed_since(org: &Org, now: Timestamp) -> Timestamp {
+pub(super) fn listed_since(org: &Org, now: Timestamp) -> Timestamp {
     now.checked_sub(org.retention.listed).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
