@@ -397,7 +397,10 @@ impl<B: Behind> server::Handler for Handler<B> {
             session.channel_success(channel)?;
             if let Some(words) = scp_refusal(&text) {
                 session.data(channel, words)?;
-                return self.end(channel, session);
+                // OpenSSH's scp would say it twice; PuTTY's looks at nothing else once the channel ends.
+                if self.visit.wire.openssh() {
+                    return self.end(channel, session);
+                }
             }
             return self.end_with_words(channel, session, advice(&text, principal.role()));
         };

@@ -16,6 +16,7 @@ mod harness;
 mod architecture;
 mod canary;
 mod cli;
+mod clients;
 mod contract;
 mod corpora;
 mod demands;
