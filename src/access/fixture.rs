@@ -72,6 +72,7 @@ pub(crate) fn config(accounts: impl IntoIterator<Item = Account>) -> Config {
         paths: Paths { state: "/nowhere".into(), runtime: "/nowhere".into(), keys: "/nowhere".into() },
         intake: IntakeSettings {
             drafts_expire: Duration::from_secs(86_400),
+            segments: 64,
             reorder_window: 1 << 20,
             uploads_per_org: 256,
             working_suffixes: Vec::new(),

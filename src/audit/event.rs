@@ -52,13 +52,22 @@ kinds! {
     UploadAccepted = "upload.accepted",
     UploadRejected = "upload.rejected",
     UploadAborted = "upload.aborted",
+    /// Its provider removed it: its directory lists it no more, and nothing else of it changed.
+    UploadUnlisted = "upload.unlisted",
     /// A companion file (checksums, totals) was recorded; it ends the upload that brought it.
     CompanionReceived = "companion.received",
     /// A companion whose file never came was forgotten.
     CompanionRemoved = "companion.removed",
     DraftClosed = "draft.closed",
+    /// Its connection was lost: what came waits to be gone on with.
+    DraftKept = "draft.kept",
+    DraftResumed = "draft.resumed",
     DraftRenamed = "draft.renamed",
     DraftRemoved = "draft.removed",
+    /// Nobody went on with it, or completed it, in time.
+    DraftExpired = "draft.expired",
+    /// Start-up recovery could not go on with it: the key to its ticket is gone, or a part of it.
+    DraftDiscarded = "draft.discarded",
     ReceiptRead = "receipt.read",
     DeliveryClaimed = "delivery.claimed",
     DeliveryExtended = "delivery.extended",

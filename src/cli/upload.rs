@@ -269,7 +269,7 @@ mod tests {
         desk.ledger.reject(rejected("harbour", "gone.csv", at(0), false)).await.unwrap();
         let upload = desk.ledger.reject(rejected("harbour", "kept.csv", at(1), true)).await.unwrap().upload;
         let vault = Vault::open(state).unwrap();
-        vault.create(upload).unwrap().keep().unwrap();
+        vault.create(upload, 0).unwrap().keep().unwrap();
         let kept = async || {
             let filter = Filter { quarantined: true, verdict: Some(Verdict::Rejected), ..Filter::default() };
             desk.ledger.uploads(&filter).await.unwrap()

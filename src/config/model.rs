@@ -100,8 +100,10 @@ pub struct Paths {
 /// `[intake]`
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
-    /// A closed draft (under a working name) that nobody renames is removed after this.
+    /// A draft that nobody goes on with, or completes, is removed after this.
     pub drafts_expire: Duration,
+    /// Segments of one draft: places where its bytes broke off.
+    pub segments: usize,
     /// Bytes of out-of-order writes held for one upload.
     pub reorder_window: usize,
     /// Uploads under way and closed drafts of one organisation, together.

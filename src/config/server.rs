@@ -252,6 +252,8 @@ fn intake(mut section: Section<'_>) -> IntakeSettings {
     let suffixes = section.list("working_suffixes", working_suffix).map(|list| list.value);
     let settings = IntakeSettings {
         drafts_expire: section.or("drafts_expire", DAY, duration(seconds(1)..=365 * DAY)),
+        // Two is the least with which one resumption is possible; each is a file, and a line of its draft's ticket.
+        segments: section.or("segments", 256, whole(2..=4096)),
         // A write of most clients is 32 KiB, of OpenSSH's at most 255 KiB: less than one of them absorbs nothing.
         reorder_window: bytes(section.or("reorder_window", MIB, size(32 * KIB..=64 * MIB))),
         uploads_per_org: section.or("uploads_per_org", 256, whole(1..=1_000_000)),

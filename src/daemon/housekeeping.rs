@@ -124,7 +124,7 @@ mod tests {
         let young = desk.ledger.reject(rejected("harbour", "young.csv", at(50), true)).await.unwrap().upload;
         let accepted = desk.ledger.accept(ended("harbour", "good.csv", at(0))).await.unwrap().0.upload;
         for upload in [old, young, accepted] {
-            vault.create(upload).unwrap().keep().unwrap();
+            vault.create(upload, 0).unwrap().keep().unwrap();
         }
 
         let clock = Clock::fixed(at(100));

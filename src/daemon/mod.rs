@@ -8,6 +8,7 @@ mod mark;
 mod notices;
 mod presence;
 mod sockets;
+mod spool_key;
 mod tasks;
 
 use std::net::SocketAddr;
@@ -63,7 +64,9 @@ pub async fn run(
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);
     mark.check(&ledger).await?;
-    intake::recover(&vault, &ledger, &clock).await.context("start-up recovery failed")?;
+    let key = spool_key::keep(&config.paths.runtime)?;
+    let recovered = intake::recover(&vault, &ledger, &clock, &key, &config).await;
+    let mut recovered = recovered.context("start-up recovery failed")?;
     // After the recovery, which frees the spool's space, and whose mark it is: what began before it has its end.
     let started = Event::new(clock.now(), Kind::DaemonStarted, Actor::gateway())
         .with("version", env!("CARGO_PKG_VERSION"))
@@ -79,7 +82,8 @@ pub async fn run(
     let (swap, live) = watch::channel(config.clone());
     let recorder = ledger.recorder();
     let access = Access::new(live.clone(), recorder.clone(), clock.clone());
-    let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone());
+    let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone(), key);
+    intake.adopt(&mut recovered);
     let services = Arc::new(ssh::Services {
         config: live.clone(),
         access: access.clone(),
@@ -152,7 +156,7 @@ pub async fn run(
         () = hurry.cancelled() => tracing::warn!(uploads = intake.under_way(), "told to hurry: what still runs is aborted"),
     }
     end.cancel();
-    // Sessions end, their uploads abort themselves; what a CLOSE began still comes to its end.
+    // Sessions end, their uploads become drafts; what a CLOSE began still comes to its end.
     let _ = tokio::time::timeout(FAREWELL, async {
         while access.sessions() > 0 || intake.under_way() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -161,7 +165,7 @@ pub async fn run(
     .await;
     // It waits for the audit log, which a full disk may hold up: closing the ledger then writes what is left to the
     // process's log.
-    let _ = tokio::time::timeout(FAREWELL, intake.abandon_all("the gateway was stopped")).await;
+    let _ = tokio::time::timeout(FAREWELL, intake.leave_all("the gateway was stopped")).await;
     quit.cancel();
     tasks.join(FAREWELL).await;
     let why = failed.as_ref().map_or("asked to", |_| "a task failed");

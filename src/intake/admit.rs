@@ -215,6 +215,7 @@ mod tests {
             paths: Paths { state: "/x".into(), runtime: "/x".into(), keys: "/x".into() },
             intake: IntakeSettings {
                 drafts_expire: Duration::ZERO,
+                segments: 64,
                 reorder_window: 0,
                 uploads_per_org: 1,
                 working_suffixes: vec![".part".into()],

@@ -7,20 +7,23 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::consolidation::consolidate;
+use super::lane::{self, Ended as Came};
 use super::pipeline::{Broken, Finished, Stop, Stored, Want};
-use super::registry::{Draft, Facts};
+use super::registry::{Body, Draft, Facts};
+use super::segments::Segments;
 use super::upload::Upload;
-use super::{Closed, Inner, lane};
+use super::{Closed, Inner, order};
 use crate::audit::{Event, Kind, Restricted};
 use crate::check::{ErrorType, Outcome};
 use crate::ledger::Ended;
 use crate::types::*;
 
 /// An upload's entry in the registry goes when this does, whatever ends the task that holds it.
-struct Entry {
-    intake: Arc<Inner>,
-    upload: UploadId,
-    stays: bool,
+pub(super) struct Entry {
+    pub intake: Arc<Inner>,
+    pub upload: UploadId,
+    pub stays: bool,
 }
 
 impl Drop for Entry {
@@ -41,11 +44,19 @@ pub(super) struct End {
     pub gateway: String,
     pub place: Place,
     pub name: FileName,
+    /// What it was put together from: gone, with its keys, before the ledger is asked to accept it.
+    pub segments: Option<Segments>,
 }
 
 /// CLOSE: the verdict, and what follows from it.
 pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     let (intake, facts) = (upload.intake.clone(), upload.facts.clone());
+    if let (Some(closed), Ok(()), false) = (upload.resumed, upload.fault(), upload.writes.any() || upload.was_cut()) {
+        return untouched(upload, closed).await;
+    }
+    if upload.pieces.is_some() && upload.fault().is_ok() {
+        upload.spill().await;
+    }
     let unfit = unfit(&upload);
     if !facts.end() {
         return Err(Refusal::failure(format!("this upload is over: {}", facts.why())));
@@ -67,27 +78,66 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         (None, false) => Want::Object,
         (None, true) => Want::Draft,
     };
-    let mut finished = match lane.finish(want).await {
-        Ok(finished) => finished,
+    let came = match lane.finish(want).await {
+        Ok(came) => came,
         Err(broken) => return Err(intake.broken(&facts, &broken).await),
+    };
+    let (actor, gateway, place) = (facts.actor.clone(), upload.gateway.clone(), facts.label().0);
+    let name = upload.final_name.clone();
+    let end = End { intake: intake.clone(), facts: facts.clone(), actor, gateway, place, name, segments: None };
+    let finished = match came {
+        Came::Whole(finished) => finished,
+        Came::Pieces(segments) if upload.working && unfit.is_none() => {
+            entry.stays = true;
+            return Ok(end.keep_closed(Body::Pieces(segments)).await);
+        }
+        Came::Pieces(segments) => {
+            let size = upload.size();
+            entry.stays = true;
+            return end.put_together(segments, size, unfit).await;
+        }
     };
     facts.set_size(finished.size);
     if let Some(refusal) = unfit {
-        // What else the check found in a part of a file may be a consequence of this.
-        finished.outcome = Outcome::default();
-        finished.outcome.report.add(ErrorType::SourceError, "transfer", refusal.reason);
+        return end.comes_to(unfit_for(finished, refusal)).await;
     }
     if upload.working && finished.outcome.report.acceptable() {
         entry.stays = true;
-        let (size, closed) = (finished.size, intake.clock.now());
-        let replaced = intake.registry.close(Draft { facts: facts.clone(), finished, closed });
-        intake.recorder.record(event(&facts, Kind::DraftClosed, facts.actor.clone(), closed)).await;
-        intake.replaced(replaced, &facts.actor).await;
+        return Ok(end.keep_closed(Body::Whole(finished)).await);
+    }
+    end.comes_to(finished).await
+}
+
+/// A draft was opened and closed, and nothing was written: it stays what it was.
+async fn untouched(mut upload: Upload, closed: bool) -> Result<Closed, Refusal> {
+    let (intake, facts) = (upload.intake.clone(), upload.facts.clone());
+    if !facts.end() {
+        return Err(Refusal::failure(format!("this upload is over: {}", facts.why())));
+    }
+    let Some(lane) = upload.lane.take() else { return Err(Refusal::failure("this upload is over")) };
+    let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
+    let segments = match lane.finish(Want::Nothing).await {
+        Ok(Came::Pieces(segments)) => segments,
+        Ok(Came::Whole(_)) => return Err(Refusal::failure("this upload is over")),
+        Err(broken) => return Err(intake.broken(&facts, &broken).await),
+    };
+    entry.stays = true;
+    let size = segments.size();
+    intake.keep(&facts, Body::Pieces(segments), closed).await;
+    if closed {
         return Ok(Closed::Draft { size });
     }
-    let (actor, place) = (facts.actor.clone(), facts.label().0);
-    let (gateway, name) = (upload.gateway.clone(), upload.final_name.clone());
-    End { intake, facts, actor, gateway, place, name }.comes_to(finished).await
+    Err(Refusal::failure(format!(
+        "the upload is not whole: its connection was lost, and {size} bytes of it are here. Nothing was written now; go on \
+         from there, or send it again from its beginning"
+    )))
+}
+
+/// What else the check found in a part of a file may be a consequence of why it is unfit.
+fn unfit_for(mut finished: Finished, refusal: Refusal) -> Finished {
+    finished.outcome = Outcome::default();
+    finished.outcome.report.add(ErrorType::SourceError, "transfer", refusal.reason);
+    finished
 }
 
 /// Why an upload cannot be accepted, as far as the session's side knows. What the check found comes with the verdict.
@@ -95,7 +145,8 @@ fn unfit(upload: &Upload) -> Option<Refusal> {
     match (upload.fault(), upload.lane.as_ref().and_then(lane::Lane::stop)) {
         (Err(_), Some(Stop::Fault(_))) if upload.stopped.is_none() && !upload.torn => None,
         (Err(refusal), _) => Some(refusal),
-        (Ok(()), _) => upload.reorder.missing().map(Refusal::rejected),
+        (Ok(()), _) if upload.pieces.is_some() => None,
+        (Ok(()), _) => upload.missing().map(Refusal::rejected),
     }
 }
 
@@ -107,16 +158,77 @@ pub(super) async fn complete(
     gateway: String,
     (place, name): (Place, FileName),
 ) -> Result<Closed, Refusal> {
-    let Draft { facts, finished, .. } = draft;
-    let _entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
+    let Draft { facts, body, .. } = draft;
+    let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
     intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
-    facts.relabel(place.clone(), name.clone());
-    End { intake, facts, actor, gateway, place, name }.comes_to(finished).await
+    let end = End { intake, facts: facts.clone(), actor, gateway, place: place.clone(), name: name.clone(), segments: None };
+    match body {
+        Body::Whole(finished) => {
+            facts.relabel(place, name);
+            end.comes_to(finished).await
+        }
+        Body::Pieces(segments) => {
+            entry.stays = true;
+            let size = facts.size();
+            end.put_together(segments, size, None).await
+        }
+    }
 }
 
 impl End {
+    /// It waits for what completes it.
+    async fn keep_closed(self, body: Body) -> Closed {
+        let Self { intake, facts, .. } = self;
+        let size = match &body {
+            Body::Whole(finished) => finished.size,
+            Body::Pieces(_) => facts.size(),
+        };
+        facts.set_size(size);
+        intake.keep(&facts, body, true).await;
+        intake.recorder.record(event(&facts, Kind::DraftClosed, facts.actor.clone(), intake.clock.now())).await;
+        Closed::Draft { size }
+    }
+
+    /// A draft of several segments is read once more, and comes to its end; when the gateway fails over that, it stays a
+    /// draft.
+    async fn put_together(
+        mut self,
+        segments: Segments,
+        size: u64,
+        mut unfit: Option<Refusal>,
+    ) -> Result<Closed, Refusal> {
+        let mut entry = Entry { intake: self.intake.clone(), upload: self.facts.upload, stays: false };
+        let mut read = size;
+        if let Some((from, to)) = segments.gap(size) {
+            unfit.get_or_insert_with(|| Refusal::rejected(order::missing(from, to)));
+            read = from;
+        }
+        let want = match &unfit {
+            None => Want::Object,
+            Some(refusal) if refusal.kind == RefusalKind::Denied => Want::Nothing,
+            Some(_) => Want::Rejected,
+        };
+        let (segments, came) = consolidate(&self, segments, read, want).await;
+        let finished = match came {
+            Ok(finished) => finished,
+            Err(refusal) => {
+                entry.stays = true;
+                self.intake.keep(&self.facts, Body::Pieces(segments), true).await;
+                return Err(refusal);
+            }
+        };
+        self.facts.relabel(self.place.clone(), self.name.clone());
+        self.segments = Some(segments);
+        self.facts.set_size(finished.size);
+        let finished = match unfit {
+            None => finished,
+            Some(refusal) => unfit_for(finished, refusal),
+        };
+        self.comes_to(finished).await
+    }
+
     /// Accepted, rejected, or noted as a companion.
-    pub(super) async fn comes_to(self, mut finished: Finished) -> Result<Closed, Refusal> {
+    pub(super) async fn comes_to(mut self, mut finished: Finished) -> Result<Closed, Refusal> {
         if self.facts.demands.vouches.is_some() {
             return self.note_companion(finished).await;
         }
@@ -138,7 +250,11 @@ impl End {
                 let receipt = self.receipt(finished, false);
                 let (place, actor) = (self.place, self.actor);
                 let ended = Ended { receipt, place, sealed_size, restricted, md5, sha1, vouched, actor };
-                intake.accept(&self.facts, ended).await.map(Closed::Accepted)
+                let accepted = intake.accept(&self.facts, ended).await.map(Closed::Accepted);
+                if accepted.is_ok() {
+                    intake.replaced(intake.registry.take_namesakes(&self.facts), &self.facts.actor).await;
+                }
+                accepted
             }
             Ok(None) if acceptable => Err(intake.broken(&self.facts, &Broken::store("nothing was stored")).await),
             Err(broken) if acceptable => Err(intake.broken(&self.facts, &broken).await),
@@ -163,16 +279,23 @@ impl End {
         intake.reject(&self.facts, ended).await
     }
 
-    /// Keeps what the pass left, or removes it; the size of the object that is kept.
-    async fn keep(&self, stored: Stored, wanted: bool) -> Result<Option<u64>, Broken> {
-        let (vault, upload) = (self.intake.vault.clone(), self.facts.upload);
+    /// Keeps what the pass left, or removes it; the size of the object that is kept. From then on nothing here opens it:
+    /// the keys of the draft that it was are gone, with its other files.
+    async fn keep(&mut self, stored: Stored, wanted: bool) -> Result<Option<u64>, Broken> {
+        let (tickets, upload, segments) = (self.intake.tickets.clone(), self.facts.upload, self.segments.take());
         let work = move || -> std::io::Result<Option<u64>> {
+            let forgotten = tickets.remove(upload);
+            drop(segments);
+            if let (Err(_), Stored::Object { .. }) = (&forgotten, &stored) {
+                tickets.vault.remove(upload)?;
+            }
+            forgotten?;
             match stored {
-                Stored::Draft(spool) if wanted => spool.keep().map(Some),
+                Stored::Draft(sealed) if wanted => sealed.spool.keep().map(Some),
                 // Dropping the spool removes its file.
                 Stored::Draft(_) | Stored::Nothing | Stored::Text(_) => Ok(None),
                 Stored::Object { sealed_size } if wanted => Ok(Some(sealed_size)),
-                Stored::Object { .. } => vault.remove(upload).map(|()| None),
+                Stored::Object { .. } => tickets.vault.remove(upload).map(|()| None),
             }
         };
         match tokio::task::spawn_blocking(work).await {
@@ -180,6 +303,39 @@ impl End {
             Err(error) => Err(Broken::store(error.to_string())),
         }
     }
+}
+
+/// A session is lost, or another goes on with what it wrote: what came stays as a draft. At once; the rest is done by a
+/// task of its own. None when the upload had ended, or there is no runtime.
+pub(super) fn leave(intake: &Arc<Inner>, facts: &Arc<Facts>, handle: lane::Handle, why: &str) -> Option<JoinHandle<()>> {
+    if !facts.end_because(why) {
+        return None;
+    }
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    let (intake, facts, why) = (intake.clone(), facts.clone(), why.to_owned());
+    Some(runtime.spawn(async move {
+        let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
+        let segments = match facts.demands.vouches {
+            Some(_) => None,
+            None => handle.cut().await,
+        };
+        let kept = match segments {
+            Some(segments) => intake.kept(&facts, segments).await,
+            None => false,
+        };
+        if kept {
+            entry.stays = true;
+            let now = intake.clock.now();
+            intake.log(&facts, now, "draft kept", Some(&why));
+            let event = event(&facts, Kind::DraftKept, facts.actor.clone(), now).with("reason", why.as_str());
+            intake.recorder.record(event).await;
+        } else {
+            handle.abort();
+            intake.forget(facts.upload).await;
+            intake.aborted(&facts, &why).await;
+        }
+        drop(entry);
+    }))
 }
 
 /// Ends an upload that is not to be completed, unless it has ended: at once, with the event recorded by a task of its
@@ -201,6 +357,7 @@ pub(super) fn abort(
     let (intake, facts, why) = (intake.clone(), facts.clone(), why.to_owned());
     Some(runtime.spawn(async move {
         // The entry goes last: a drain that sees none left has its events.
+        intake.forget(facts.upload).await;
         intake.aborted(&facts, &why).await;
         drop(entry);
     }))

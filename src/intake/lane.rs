@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::pieces::Pieces;
 use super::pipeline::{Broken, Finished, Pipeline, Seed, Stop, Want};
+use super::segments::Segments;
 
 /// Bytes of one buffer between session and worker.
 pub(super) const BUFFER: usize = 256 * 1024;
@@ -47,18 +49,40 @@ struct State {
 enum Engine {
     /// Nothing was handed over yet.
     Seed(Box<Seed>),
-    Ready(Box<Pipeline>),
+    Ready(Work),
     /// With the worker.
     Away,
     /// Finished, aborted or failed.
     Gone,
 }
 
+/// What the worker works on.
+enum Work {
+    /// One clean sequence from the start, judged as it comes.
+    Pass(Box<Pipeline>),
+    Pieces(Box<Pieces>),
+}
+
+/// What a session's bytes came to.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "made once for each upload, and matched at once")]
+pub(super) enum Ended {
+    Whole(Finished),
+    /// Not judged yet.
+    Pieces(Segments),
+}
+
 enum Job {
     Data(Vec<u8>, Option<OwnedSemaphorePermit>),
+    /// The next bytes belong there.
+    Jump(u64, OwnedSemaphorePermit),
+    /// What lies behind is gone.
+    Truncate(u64, OwnedSemaphorePermit),
     Sync(oneshot::Sender<Result<(), Broken>>),
     /// The bytes that there must be by then.
-    Finish(Want, u64, oneshot::Sender<Result<Finished, Broken>>),
+    Finish(Want, u64, oneshot::Sender<Result<Ended, Broken>>),
+    /// The session is lost: what can be kept for a draft, if anything.
+    Cut(oneshot::Sender<Option<Segments>>),
 }
 
 fn gone() -> Broken {
@@ -67,8 +91,16 @@ fn gone() -> Broken {
 
 impl Lane {
     pub(super) fn new(seed: Seed) -> Self {
-        let state =
-            State { queue: VecDeque::new(), spare: vec![], engine: Engine::Seed(Box::new(seed)), aborted: false };
+        Self::with(Engine::Seed(Box::new(seed)))
+    }
+
+    /// Goes on with a draft.
+    pub(super) fn resume(pieces: Pieces) -> Self {
+        Self::with(Engine::Ready(Work::Pieces(Box::new(pieces))))
+    }
+
+    fn with(engine: Engine) -> Self {
+        let state = State { queue: VecDeque::new(), spare: vec![], engine, aborted: false };
         let shared = Shared { slots: Arc::new(Semaphore::new(SLOTS)), stop: OnceLock::new(), state: Mutex::new(state) };
         Self { filling: Vec::new(), pushed: 0, shared: Arc::new(shared) }
     }
@@ -91,15 +123,40 @@ impl Lane {
             self.pushed += now.len() as u64;
             bytes = rest;
             if self.filling.len() == BUFFER {
-                // The semaphore is never closed.
-                let Ok(slot) = self.shared.slots.clone().acquire_owned().await else { return };
-                let full = std::mem::take(&mut self.filling);
-                let mut state = self.shared.state();
-                state.queue.push_back(Job::Data(full, Some(slot)));
-                self.filling = state.spare.pop().unwrap_or_default();
-                self.shared.run(state);
+                self.hand_over().await;
             }
         }
+    }
+
+    /// Gives what is buffered to the worker; waits while all slots are taken.
+    async fn hand_over(&mut self) {
+        // The semaphore is never closed.
+        let Ok(slot) = self.shared.slots.clone().acquire_owned().await else { return };
+        let full = std::mem::take(&mut self.filling);
+        let mut state = self.shared.state();
+        state.queue.push_back(Job::Data(full, Some(slot)));
+        self.filling = state.spare.pop().unwrap_or_default();
+        self.shared.run(state);
+    }
+
+    /// The next bytes belong at `at`. Waits while the worker is behind.
+    pub(super) async fn jump(&mut self, at: u64) {
+        self.tell(|slot| Job::Jump(at, slot)).await;
+    }
+
+    /// What lies behind `size` is gone, and the next bytes belong there. Waits while the worker is behind.
+    pub(super) async fn truncate(&mut self, size: u64) {
+        self.tell(|slot| Job::Truncate(size, slot)).await;
+    }
+
+    async fn tell(&mut self, job: impl FnOnce(OwnedSemaphorePermit) -> Job) {
+        if !self.filling.is_empty() {
+            self.hand_over().await;
+        }
+        let Ok(slot) = self.shared.slots.clone().acquire_owned().await else { return };
+        let mut state = self.shared.state();
+        state.queue.push_back(job(slot));
+        self.shared.run(state);
     }
 
     /// Doubles from the first write's size to [`BUFFER`]: an upload that sends little holds little.
@@ -125,7 +182,7 @@ impl Lane {
     }
 
     /// Ends the pass. A file that fits into one buffer is done wholly in this one visit to a blocking thread.
-    pub(super) async fn finish(mut self, want: Want) -> Result<Finished, Broken> {
+    pub(super) async fn finish(mut self, want: Want) -> Result<Ended, Broken> {
         let (told, answer) = oneshot::channel();
         {
             let mut state = self.shared.state();
@@ -138,9 +195,29 @@ impl Lane {
             _ => Err(gone()),
         })
     }
+
+    /// The session is over without an end: what it still holds goes to the worker. Does not wait.
+    pub(super) fn leave(&mut self) -> Handle {
+        let mut state = self.shared.state();
+        state.queue.push_back(Job::Data(std::mem::take(&mut self.filling), None));
+        self.shared.run(state);
+        self.handle()
+    }
 }
 
 impl Handle {
+    /// Ends it where the worker has come to: what can be kept for a draft, if anything. What the session hands over
+    /// later is dropped.
+    pub(super) async fn cut(&self) -> Option<Segments> {
+        let (told, answer) = oneshot::channel();
+        {
+            let mut state = self.0.state();
+            state.queue.push_back(Job::Cut(told));
+            self.0.run(state);
+        }
+        answer.await.ok().flatten()
+    }
+
     /// Stops the worker soon, and removes the spool. What was queued is dropped. Does not wait.
     pub(super) fn abort(&self) {
         let mut state = self.0.state();
@@ -210,21 +287,25 @@ impl Worker {
     }
 
     /// None when this was the last job.
-    fn one(&mut self, job: Job) -> Option<Box<Pipeline>> {
-        let mut pipeline = match self.engine.take()? {
-            Engine::Ready(pipeline) => pipeline,
-            Engine::Seed(seed) => match Pipeline::new(*seed) {
-                Ok(pipeline) => Box::new(pipeline),
+    fn one(&mut self, job: Job) -> Option<Work> {
+        let work = match (self.engine.take()?, job) {
+            (Engine::Away | Engine::Gone, _) => return None,
+            (Engine::Seed(_), Job::Cut(told)) => {
+                let _ = told.send(None);
+                return None;
+            }
+            (Engine::Ready(work), job) => (work, job),
+            (Engine::Seed(seed), job) => match Pipeline::new(*seed) {
+                Ok(pipeline) => (Work::Pass(Box::new(pipeline)), job),
                 Err(broken) => {
                     let _ = self.shared.stop.set(Stop::Broken(broken));
                     return None;
                 }
             },
-            Engine::Away | Engine::Gone => return None,
         };
-        match job {
-            Job::Data(mut buffer, slot) => {
-                if let Err(stop) = pipeline.push(&buffer) {
+        match work {
+            (mut work, Job::Data(mut buffer, slot)) => {
+                if let Err(stop) = work.push(&buffer) {
                     let _ = self.shared.stop.set(stop);
                 }
                 buffer.clear();
@@ -232,22 +313,90 @@ impl Worker {
                 if slot.is_some() && state.spare.len() < SLOTS {
                     state.spare.push(buffer);
                 }
-                Some(pipeline)
+                Some(work)
             }
-            Job::Sync(told) => {
-                let _ = told.send(pipeline.sync());
-                Some(pipeline)
+            (work, Job::Jump(at, _slot)) => self.in_pieces(work, |pieces| pieces.jump(at)),
+            (work, Job::Truncate(size, _slot)) => self.in_pieces(work, |pieces| pieces.truncate(size)),
+            (mut work, Job::Sync(told)) => {
+                let _ = told.send(work.sync());
+                Some(work)
             }
-            Job::Finish(want, pushed, told) => {
-                let finished = match pipeline.size() {
-                    size if size == pushed => pipeline.finish(want),
+            (work, Job::Finish(want, pushed, told)) => {
+                let ended = match work.received() {
+                    size if size == pushed => work.finish(want),
                     size => Err(Broken::store(format!("{size} of {pushed} bytes reached the worker"))),
                 };
                 // If nobody waits any more (the runtime is being torn down), a draft's spool is dropped here, and an
                 // object that nobody recorded is removed by the next start.
-                let _ = told.send(finished);
+                let _ = told.send(ended);
                 None
             }
+            (work, Job::Cut(told)) => {
+                let _ = told.send(work.cut());
+                None
+            }
+        }
+    }
+
+    /// The sequence breaks off: from now on in pieces. What was found faulty before stays with its pass, for the verdict.
+    fn in_pieces(&self, work: Work, then: impl FnOnce(&mut Pieces) -> Result<(), Broken>) -> Option<Work> {
+        let mut pieces = match work {
+            Work::Pieces(pieces) => pieces,
+            Work::Pass(pipeline) if pipeline.is_stopped() => return Some(Work::Pass(pipeline)),
+            Work::Pass(pipeline) => match Pieces::of(*pipeline) {
+                Ok(pieces) => Box::new(pieces),
+                Err(stop) => {
+                    let _ = self.shared.stop.set(stop);
+                    return None;
+                }
+            },
+        };
+        if let Err(broken) = then(&mut pieces) {
+            let _ = self.shared.stop.set(Stop::Broken(broken));
+        }
+        Some(Work::Pieces(pieces))
+    }
+}
+
+impl Work {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        match self {
+            Work::Pass(pipeline) => pipeline.push(bytes),
+            Work::Pieces(pieces) => pieces.push(bytes).map_err(Stop::Broken),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), Broken> {
+        match self {
+            Work::Pass(pipeline) => pipeline.sync(),
+            Work::Pieces(pieces) => pieces.sync(),
+        }
+    }
+
+    /// Bytes that came in this session.
+    fn received(&self) -> u64 {
+        match self {
+            Work::Pass(pipeline) => pipeline.size(),
+            Work::Pieces(pieces) => pieces.received(),
+        }
+    }
+
+    fn finish(self, want: Want) -> Result<Ended, Broken> {
+        match self {
+            Work::Pass(pipeline) => pipeline.finish(want).map(Ended::Whole),
+            Work::Pieces(pieces) => pieces.end().map(Ended::Pieces),
+        }
+    }
+
+    fn cut(self) -> Option<Segments> {
+        match self {
+            Work::Pass(pipeline) => {
+                let (_, _, segment) = pipeline.into_segment(false).ok()?;
+                let mut segments = Segments::default();
+                segments.push(segment?);
+                Some(segments)
+            }
+            Work::Pieces(pieces) => pieces.cut().ok(),
         }
     }
 }
@@ -278,6 +427,15 @@ mod tests {
     use super::*;
     use crate::check::Format;
 
+    impl Ended {
+        pub(in super::super) fn whole(self) -> Finished {
+            match self {
+                Ended::Whole(finished) => finished,
+                Ended::Pieces(_) => panic!("it came in pieces"),
+            }
+        }
+    }
+
     async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         for _ in 0..5000 {
             if condition() {
@@ -298,7 +456,7 @@ mod tests {
             for piece in plain.chunks(cut) {
                 lane.push(piece).await;
             }
-            let finished = lane.finish(Want::Object).await.unwrap();
+            let finished = lane.finish(Want::Object).await.unwrap().whole();
             assert_eq!((finished.size, finished.sha256), (size as u64, sha256(&plain)));
             assert!(bench.opened(upload) == plain);
         }
@@ -325,7 +483,7 @@ mod tests {
             let state = lane.shared.state();
             assert!(state.queue.len() + state.spare.len() <= SLOTS && lane.filling.capacity() <= BUFFER);
         }
-        assert_eq!(lane.finish(Want::Nothing).await.unwrap().size, 40 * BUFFER as u64);
+        assert_eq!(lane.finish(Want::Nothing).await.unwrap().whole().size, 40 * BUFFER as u64);
     }
 
     #[tokio::test]
@@ -334,7 +492,7 @@ mod tests {
         let mut lane = Lane::new(bench.seed(Format::Csv, 1000).1);
         lane.push(&plaintext(BUFFER)).await;
         until("the fault", || matches!(lane.stop(), Some(Stop::Fault(_)))).await;
-        let finished = lane.finish(Want::Object).await.unwrap();
+        let finished = lane.finish(Want::Object).await.unwrap().whole();
         assert_eq!(finished.outcome.report.errors, 1);
         assert!(matches!(finished.stored, Stored::Nothing));
         assert_eq!((bench.spooled(), bench.vault.objects().unwrap().len()), (0, 0));
@@ -349,7 +507,7 @@ mod tests {
         let mut lane = Lane::new(seed);
         lane.push(&plain).await;
         until("the fault", || matches!(lane.stop(), Some(Stop::Fault(_)))).await;
-        let finished = lane.finish(Want::Object).await.unwrap();
+        let finished = lane.finish(Want::Object).await.unwrap().whole();
         assert!(!finished.outcome.report.complete && matches!(finished.stored, Stored::Object { .. }));
         assert!(bench.opened(upload) == plain);
     }

@@ -11,18 +11,17 @@ use ring::digest;
 
 use super::companion;
 use super::scanning::Scanning;
-use super::sealing::Sealing;
+use super::sealing::{Origin, Sealed, Sealing};
+use super::segments::{Segment, Segments};
+use super::ticket::Keeper;
 use crate::audit::ScanVerdict;
 use crate::check::{Check, ErrorType, Fault, Outcome};
-use crate::seal::{Recipient, SealError};
-use crate::types::{Digests, Sha256, UploadId};
-use crate::vault::{Spool, Vault};
+use crate::seal::SealError;
+use crate::types::{Digests, Sha256};
 
 /// What one upload's pipeline is made of.
 pub(super) struct Seed {
-    pub vault: Vault,
-    pub upload: UploadId,
-    pub recipients: Vec<Recipient>,
+    pub origin: Origin,
     pub content: Content,
     /// A rejected extract is kept, sealed, up to so many bytes.
     pub quarantine: Option<u64>,
@@ -30,6 +29,8 @@ pub(super) struct Seed {
     pub md5: bool,
     /// Whether SHA-1 is wanted beside SHA-256.
     pub sha1: bool,
+    /// Who writes the ticket, where what is sealed may have to be a draft.
+    pub keeper: Option<Keeper>,
 }
 
 /// What the bytes are to be.
@@ -122,7 +123,7 @@ pub(super) enum Stored {
     Object {
         sealed_size: u64,
     },
-    Draft(Spool),
+    Draft(Sealed),
     /// Nothing on the disk: a companion's text.
     Text(Vec<u8>),
 }
@@ -134,8 +135,12 @@ pub(super) struct Pipeline {
     size: u64,
     content: Content,
     quarantine: Option<u64>,
+    origin: Origin,
     /// None once nothing will be stored: after a fault without quarantine.
     sealing: Option<Sealing>,
+    keeper: Option<Keeper>,
+    /// The ticket is written: when the first chunks are, so that small files never have one.
+    ticketed: bool,
     stop: Option<Stop>,
     /// What the scanner would not scan, for the report.
     unscannable: Option<String>,
@@ -146,10 +151,10 @@ pub(super) struct Pipeline {
 type Judged = (Outcome, Option<ScanVerdict>, Option<Vec<u8>>);
 
 impl Pipeline {
-    pub(super) fn new(seed: Seed) -> Result<Self, Broken> {
+    pub(super) fn new(mut seed: Seed) -> Result<Self, Broken> {
         let sealing = match &seed.content {
             Content::Companion(_) => None,
-            Content::Extract { .. } => Some(Sealing::begin(seed.vault, seed.upload, &seed.recipients)?),
+            Content::Extract { .. } => Some(Sealing::begin(&mut seed.origin)?),
         };
         Ok(Self {
             digest: digest::Context::new(&digest::SHA256),
@@ -158,7 +163,10 @@ impl Pipeline {
             size: 0,
             content: seed.content,
             quarantine: seed.quarantine,
+            origin: seed.origin,
             sealing,
+            keeper: seed.keeper,
+            ticketed: false,
             stop: None,
             unscannable: None,
             unkept: None,
@@ -222,8 +230,22 @@ impl Pipeline {
                 return;
             }
         };
-        if let Err(broken) = stored {
-            self.unstored(broken);
+        match stored {
+            Err(broken) => self.unstored(broken),
+            Ok(()) if self.stop.is_none() => self.tell(),
+            Ok(()) => {}
+        }
+    }
+
+    /// How far a draft of it would go.
+    fn tell(&mut self) {
+        let (Some(keeper), Some(sealing)) = (&self.keeper, &self.sealing) else { return };
+        keeper.facts.set_sealed(sealing.sealed());
+        if !self.ticketed
+            && let Some((number, header, key)) = sealing.file()
+        {
+            self.ticketed = true;
+            keeper.writing(&Segments::default(), Some(&(number, header, key, 0)));
         }
     }
 
@@ -244,6 +266,11 @@ impl Pipeline {
     fn unkept(&mut self, broken: &Broken) {
         tracing::error!(error = broken.detail, "a rejected upload could not be quarantined");
         self.unkept = Some("it could not be quarantined, nothing of it was kept");
+    }
+
+    /// More bytes make no sense: it is faulty, or broken.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_some()
     }
 
     /// Bytes that came so far.
@@ -269,14 +296,16 @@ impl Pipeline {
         let (outcome, scan, text) = self.verdict(want)?;
         let acceptable = outcome.report.acceptable();
         let stored = match (want, self.sealing.take()) {
-            (Want::Object, Some(sealing)) if acceptable => Stored::Object { sealed_size: sealing.finish()?.keep()? },
+            (Want::Object, Some(sealing)) if acceptable => {
+                Stored::Object { sealed_size: sealing.finish()?.spool.keep()? }
+            }
             (Want::Draft, Some(sealing)) if acceptable => {
-                let mut spool = sealing.finish()?;
-                spool.sync()?;
-                Stored::Draft(spool)
+                let mut sealed = sealing.finish()?;
+                sealed.spool.sync()?;
+                Stored::Draft(sealed)
             }
             (Want::Object | Want::Draft | Want::Rejected, Some(sealing)) if self.quarantined() => {
-                match sealing.finish().and_then(|spool| Ok(spool.keep()?)) {
+                match sealing.finish().and_then(|sealed| Ok(sealed.spool.keep()?)) {
                     Ok(sealed_size) => Stored::Object { sealed_size },
                     Err(broken) => {
                         self.unkept(&broken);
@@ -295,6 +324,23 @@ impl Pipeline {
         let sha1 = self.sha1.map(|sha1| data_encoding::HEXLOWER.encode(sha1.finish().as_ref()));
         let (size, sha256, unkept) = (self.size, Sha256(sha256), self.unkept);
         Ok(Finished { size, sha256, md5, sha1, outcome, scan, stored, unkept })
+    }
+
+    /// Ends the pass: what came is a segment of a draft from now on, and the checks begin anew when that is completed.
+    /// `whole`: all that came; else as far as chunks are sealed.
+    ///
+    /// # Errors
+    /// Nothing of it can be a draft: it is faulty already, or could not be stored.
+    pub(super) fn into_segment(self, whole: bool) -> Result<(Origin, Option<Keeper>, Option<Segment>), Stop> {
+        if let Some(stop) = self.stop {
+            return Err(stop);
+        }
+        let segment = match self.sealing {
+            Some(sealing) if self.size > 0 && whole => sealing.end(0).map(Some),
+            Some(sealing) if self.size > 0 => sealing.cut(0),
+            _ => Ok(None),
+        };
+        Ok((self.origin, self.keeper, segment.map_err(Stop::Broken)?))
     }
 
     /// What the check and the scanner say; a companion's text.
@@ -350,8 +396,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::check::{Format, Rules};
-    use crate::seal::{Identities, generate_identity};
-    use crate::types::Timestamp;
+    use crate::seal::{Identities, Recipient, generate_identity};
+    use crate::types::{Timestamp, UploadId};
+    use crate::vault::Vault;
 
     pub(in super::super) struct Bench {
         pub dir: tempfile::TempDir,
@@ -374,9 +421,18 @@ pub(super) mod tests {
 
         pub fn seed(&self, format: Format, max_size: u64) -> (UploadId, Seed) {
             let upload = UploadId::new(Timestamp::UNIX_EPOCH);
+            (upload, self.made(upload, format, max_size))
+        }
+
+        pub fn seed_of(&self, upload: UploadId) -> Seed {
+            self.made(upload, Format::Csv, u64::MAX)
+        }
+
+        fn made(&self, upload: UploadId, format: Format, max_size: u64) -> Seed {
             let content = Content::Extract { check: Box::new(begin(&Rules::of(format, max_size))), scan: None };
             let (vault, recipients) = (self.vault.clone(), vec![self.recipient.clone()]);
-            (upload, Seed { vault, upload, recipients, content, quarantine: None, md5: false, sha1: false })
+            let origin = Origin { vault, upload, recipients, number: 0 };
+            Seed { origin, content, quarantine: None, md5: false, sha1: false, keeper: None }
         }
 
         pub fn opened(&self, upload: UploadId) -> Vec<u8> {
@@ -486,7 +542,7 @@ pub(super) mod tests {
         pipeline.push(&plain[70_000..]).unwrap();
         let Stored::Draft(spool) = pipeline.finish(Want::Draft).unwrap().stored else { panic!("no draft") };
         assert_eq!((bench.spooled(), bench.vault.objects().unwrap().len()), (1, 0));
-        spool.keep().unwrap();
+        spool.spool.keep().unwrap();
         assert!(bench.opened(upload) == plain);
     }
 

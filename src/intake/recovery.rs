@@ -1,10 +1,19 @@
-//! Start-up: what a killed daemon left half is removed, and told. Runs before anything listens.
+//! Start-up: drafts are taken up again from their tickets; what else a killed daemon left half is removed, and told. Runs
+//! before anything listens.
 //!
 //! Uses the vault's and the ledger's own verbs, as every upload does. Called by `daemon`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
+use tokio_util::sync::CancellationToken;
+
+use super::admit::admit;
+use super::registry::{Body, Draft, Facts, Progress};
+use super::segments::Segments;
+use super::ticket::{self, SpoolKey, State, Ticket, Tickets};
 use crate::audit::{Event, Kind};
+use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::types::*;
 use crate::vault::Vault;
@@ -12,7 +21,7 @@ use crate::vault::Vault;
 /// What recovery found.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Uploads that were still being written: their spool files are removed.
+    /// Uploads that were still being written, and cannot be gone on with: their spool files are removed.
     pub spooled: Vec<UploadId>,
     /// Objects that were kept, but never recorded: removed.
     pub unrecorded: Vec<UploadId>,
@@ -20,38 +29,58 @@ pub struct Recovered {
     pub aborted: Vec<UploadId>,
     /// Accepted or quarantined uploads whose object is not in the vault: an operator must look.
     pub missing: Vec<UploadId>,
+    /// Drafts that cannot be gone on with.
+    pub discarded: Vec<UploadId>,
+    /// Those that can: for [`super::Intake::adopt`].
+    pub(super) drafts: Vec<Draft>,
 }
 
-/// Makes vault and ledger agree: each object has its row, and the spool is empty. Each step may be repeated, should
-/// this be killed too.
+/// Makes vault and ledger agree: each object has its row, and the spool holds drafts alone. Each step may be repeated,
+/// should this be killed too.
 ///
 /// # Errors
 /// The vault or the ledger cannot be read or written; nothing may listen then.
-pub async fn recover(vault: &Vault, ledger: &Ledger, clock: &Clock) -> anyhow::Result<Recovered> {
-    let expected = ledger.expected_objects().await?;
-    let (spooled, objects) = {
-        let vault = vault.clone();
-        let found =
-            tokio::task::spawn_blocking(move || -> std::io::Result<_> { Ok((vault.clear_spool()?, vault.objects()?)) });
-        found.await??
-    };
-    let objects: BTreeSet<UploadId> = objects.into_iter().collect();
-    let unrecorded: Vec<UploadId> = objects.difference(&expected).copied().collect();
-    let missing: Vec<UploadId> = expected.difference(&objects).copied().collect();
-
+pub async fn recover(
+    vault: &Vault,
+    ledger: &Ledger,
+    clock: &Clock,
+    key: &SpoolKey,
+    config: &Config,
+) -> anyhow::Result<Recovered> {
+    let mut recovered = Recovered::default();
     // Those in memory when the daemon was killed left no file, and are known from the audit log alone.
     let begun = ledger.unfinished().await?;
-    let begun: BTreeMap<UploadId, Event> = begun.into_iter().filter_map(|event| Some((event.upload?, event))).collect();
-    for upload in &spooled {
+    let mut begun: BTreeMap<UploadId, Event> =
+        begun.into_iter().filter_map(|event| Some((event.upload?, event))).collect();
+    drafts(vault, ledger, clock, key, config, &mut recovered).await?;
+    let known: BTreeSet<UploadId> = recovered.drafts.iter().map(|draft| draft.facts.upload).collect();
+    begun.retain(|upload, _| {
+        !known.contains(upload) && !recovered.discarded.contains(upload) && !recovered.aborted.contains(upload)
+    });
+
+    let expected = ledger.expected_objects().await?;
+    let needed: BTreeSet<(UploadId, u32)> = recovered.drafts.iter().flat_map(Draft::files).collect();
+    let (cleared, objects) = {
+        let vault = vault.clone();
+        let work = move || -> std::io::Result<_> { Ok((clear(&vault, &needed)?, vault.objects()?)) };
+        tokio::task::spawn_blocking(work).await??
+    };
+    // A draft that is gone on with, or was told of already, has no more to tell of.
+    recovered.spooled = cleared.into_iter().filter(|upload| begun.contains_key(upload)).collect();
+    let objects: BTreeSet<UploadId> = objects.into_iter().collect();
+    recovered.unrecorded = objects.difference(&expected).copied().collect();
+    recovered.missing = expected.difference(&objects).copied().collect();
+
+    for upload in &recovered.spooled {
         ledger.record(told(Kind::RecoveryRemoved, *upload, &begun, clock).with("what", "spool")).await?;
     }
-    for upload in &unrecorded {
+    for upload in &recovered.unrecorded {
         let (vault, upload) = (vault.clone(), *upload);
         tokio::task::spawn_blocking(move || vault.remove(upload)).await??;
         ledger.record(told(Kind::RecoveryRemoved, upload, &begun, clock).with("what", "object")).await?;
     }
     for (upload, begun_event) in &begun {
-        let mut event = told(Kind::UploadAborted, *upload, &begun, clock).with("reason", "the gateway stopped");
+        let mut event = told(Kind::UploadAborted, *upload, &begun, clock).with("reason", STOPPED);
         for fact in ["name", "place"] {
             if let Some(value) = begun_event.detail.get(fact) {
                 event = event.with(fact, value.clone());
@@ -59,12 +88,14 @@ pub async fn recover(vault: &Vault, ledger: &Ledger, clock: &Clock) -> anyhow::R
         }
         ledger.record(event).await?;
     }
-    for upload in &missing {
+    for upload in &recovered.missing {
         tracing::error!(upload.id = %upload, "an upload that was kept has no object in the vault: restore it from a backup");
         ledger.record(told(Kind::RecoveryMissing, *upload, &begun, clock)).await?;
     }
-    let recovered = Recovered { spooled, unrecorded, aborted: begun.into_keys().collect(), missing };
+    recovered.aborted.extend(begun.into_keys());
     tracing::info!(
+        drafts = recovered.drafts.len(),
+        discarded = recovered.discarded.len(),
         spooled = recovered.spooled.len(),
         unrecorded = recovered.unrecorded.len(),
         aborted = recovered.aborted.len(),
@@ -72,6 +103,148 @@ pub async fn recover(vault: &Vault, ledger: &Ledger, clock: &Clock) -> anyhow::R
         "recovered"
     );
     Ok(recovered)
+}
+
+const STOPPED: &str = "the gateway stopped";
+
+/// Takes up the drafts that have a ticket. One that cannot be gone on with is removed, and told.
+async fn drafts(
+    vault: &Vault,
+    ledger: &Ledger,
+    clock: &Clock,
+    key: &SpoolKey,
+    config: &Config,
+    recovered: &mut Recovered,
+) -> anyhow::Result<()> {
+    let tickets = Tickets { vault: vault.clone(), key: key.clone(), clock: clock.clone() };
+    let found = {
+        let vault = vault.clone();
+        tokio::task::spawn_blocking(move || vault.clear_half_tickets().and_then(|()| vault.tickets())).await??
+    };
+    for (upload, bytes) in found {
+        let facts = ticket::facts(&bytes);
+        // It ended, and was killed before its ticket was gone: the ledger knows more.
+        let ended = match &facts {
+            Some(ticket) => ledger.receipt(&ticket.org, upload, Timestamp::UNIX_EPOCH).await?.is_some(),
+            None => false,
+        };
+        let draft = match ended {
+            true => None,
+            false => Some(take_up(tickets.clone(), bytes, config).await?),
+        };
+        let event = |kind| {
+            let event = Event::new(clock.now(), kind, Actor::gateway()).upload(upload);
+            match &facts {
+                None => event,
+                Some(ticket) => {
+                    let event = event.org(&ticket.org).dataset(&ticket.dataset);
+                    event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str())
+                }
+            }
+        };
+        let gone = match draft {
+            None => None,
+            Some(Ok((draft, State::Writing))) if draft.facts.size() == 0 => {
+                recovered.aborted.push(upload);
+                Some(event(Kind::UploadAborted).with("reason", STOPPED))
+            }
+            Some(Ok((draft, state))) => {
+                if state == State::Writing {
+                    let event = event(Kind::DraftKept).with("reason", STOPPED).with("size", draft.facts.size());
+                    ledger.record(event).await?;
+                }
+                recovered.drafts.push(draft);
+                continue;
+            }
+            Some(Err(why)) => {
+                tracing::warn!(upload.id = %upload, reason = why, "a draft cannot be gone on with: it is removed");
+                recovered.discarded.push(upload);
+                Some(event(Kind::DraftDiscarded).with("reason", why))
+            }
+        };
+        // The event first: should this be killed now, the next start tells it once more.
+        if let Some(event) = gone {
+            ledger.record(event).await?;
+        }
+        let tickets = tickets.clone();
+        tokio::task::spawn_blocking(move || tickets.remove(upload)).await??;
+    }
+    Ok(())
+}
+
+/// A draft from its ticket, and the state that it was in; or why not.
+async fn take_up(
+    tickets: Tickets,
+    bytes: Vec<u8>,
+    config: &Config,
+) -> anyhow::Result<Result<(Draft, State), String>> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let (ticket, keys) = ticket::open(&tickets.key, &bytes)?;
+        let mut segments = ticket.segments(keys, &tickets.vault)?;
+        drop(settle(&ticket, &mut segments));
+        Ok::<_, ticket::Unsealed>((tickets, ticket, segments))
+    });
+    let (tickets, ticket, segments) = match opened.await? {
+        Ok(opened) => opened,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    let Some(place) = ticket.place() else { return Ok(Err("its place is not known".into())) };
+    let admitted = match admit(config, &ticket.org, &place, &ticket.name) {
+        Ok(admitted) if admitted.dataset.name == ticket.dataset => admitted,
+        Ok(admitted) => return Ok(Err(format!("its name is {}'s by now", admitted.dataset.name))),
+        Err(refusal) => return Ok(Err(refusal.reason)),
+    };
+    let facts = Arc::new(Facts {
+        upload: ticket.upload,
+        org: ticket.org,
+        account: ticket.account,
+        fingerprint: ticket.fingerprint,
+        actor: ticket.actor,
+        dataset: ticket.dataset,
+        demands: admitted.demands(),
+        began: ticket.began,
+        label: Mutex::new((place, ticket.name)),
+        progress: Progress::default(),
+        over: CancellationToken::new(),
+    });
+    facts.set_size(segments.size());
+    facts.set_held(segments.held());
+    facts.set_widest(ticket.widest);
+    if let Some(modified) = ticket.modified {
+        facts.set_modified(modified);
+    }
+    let closed = ticket.state == State::Closed;
+    let draft = Draft { facts, body: Body::Pieces(segments), closed, since: ticket.since };
+    let write = move || {
+        tickets.keep(&draft.facts, &draft.body, closed);
+        draft
+    };
+    Ok(Ok((tokio::task::spawn_blocking(write).await?, ticket.state)))
+}
+
+/// Of one that was being written only what has no gap counts; and less than what was received, so that its client has
+/// something left to send. What was being sealed when the daemon was killed is lost anyway.
+fn settle(ticket: &Ticket, segments: &mut Segments) -> Vec<super::segments::Segment> {
+    if ticket.state == State::Closed {
+        return Vec::new();
+    }
+    let lost = segments.all().iter().zip(&ticket.segments).any(|(segment, of)| of.len.is_none() && !segment.ended);
+    let whole = segments.whole();
+    segments.truncate(if lost || ticket.state == State::Kept { whole } else { whole.saturating_sub(1) })
+}
+
+/// Removes the files of the spool that no draft needs; returns whose they were.
+fn clear(vault: &Vault, needed: &BTreeSet<(UploadId, u32)>) -> std::io::Result<BTreeSet<UploadId>> {
+    let mut cleared = BTreeSet::new();
+    for (upload, numbers) in vault.spooled()? {
+        for number in numbers {
+            if !needed.contains(&(upload, number)) {
+                vault.clear(upload, number)?;
+                cleared.insert(upload);
+            }
+        }
+    }
+    Ok(cleared)
 }
 
 /// An event by the gateway about an upload, with its organisation and dataset where its beginning is known.

@@ -1,4 +1,4 @@
-//! Uploads that have not ended, of every organisation: under way, closed under a working name, being completed.
+//! Uploads that have not ended, of every organisation: under way, kept as drafts, being completed.
 //!
 //! Its lock is held for moments, never across an await. Whoever ends an upload claims that with [`Facts::end`], so that
 //! each ends once, whichever of close, abort, remove and drain comes first. Called by the rest of `intake`.
@@ -7,9 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use super::DraftView;
+use super::admit::Admitted;
 use super::lane::Handle;
-use super::pipeline::Finished;
+use super::pipeline::{Finished, Stored};
+use super::segments::Segments;
+use crate::access::Principal;
 use crate::config::{Companion, CompanionKind, Severity};
 use crate::types::*;
 
@@ -27,6 +32,8 @@ pub(super) struct Facts {
     /// Where and under which name it is listed; a draft may be renamed.
     pub label: Mutex<(Place, FileName)>,
     pub progress: Progress,
+    /// Cancelled when the session's part is over: it is a draft, or nothing.
+    pub over: CancellationToken,
 }
 
 /// What is asked of an upload besides its content, as it was when the upload began.
@@ -46,8 +53,16 @@ pub(super) struct Demands {
 /// What changes about an upload.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Bytes received without a gap.
+    /// Bytes received; without a gap, but where a client left one.
     size: AtomicU64,
+    /// Bytes that are sealed without a gap from the start: what would be left if the connection were lost now.
+    sealed: AtomicU64,
+    /// Bytes that it takes in the spool.
+    held: AtomicU64,
+    /// The size that was last told to somebody who may go on with it; none yet is 0.
+    told: AtomicU64,
+    /// Bytes of the longest WRITE.
+    widest: AtomicU64,
     /// The time that the client wants kept.
     modified: Mutex<Option<Timestamp>>,
     ended: AtomicBool,
@@ -56,6 +71,28 @@ pub(super) struct Progress {
 }
 
 impl Facts {
+    pub(super) fn new(
+        principal: &Principal,
+        upload: UploadId,
+        began: Timestamp,
+        admitted: &Admitted<'_>,
+        label: (Place, FileName),
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            upload,
+            org: principal.org().clone(),
+            account: principal.account().clone(),
+            fingerprint: principal.fingerprint().clone(),
+            actor: principal.actor().clone(),
+            dataset: admitted.dataset.name.clone(),
+            demands: admitted.demands(),
+            began,
+            label: Mutex::new(label),
+            progress: Progress::default(),
+            over: CancellationToken::new(),
+        })
+    }
+
     pub(super) fn label(&self) -> (Place, FileName) {
         lock(&self.label).clone()
     }
@@ -67,6 +104,31 @@ impl Facts {
     }
     pub(super) fn set_size(&self, size: u64) {
         self.progress.size.store(size, Ordering::Relaxed);
+    }
+    pub(super) fn sealed(&self) -> u64 {
+        self.progress.sealed.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_sealed(&self, size: u64) {
+        self.progress.sealed.store(size, Ordering::Relaxed);
+    }
+    pub(super) fn held(&self) -> u64 {
+        self.progress.held.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_held(&self, bytes: u64) {
+        self.progress.held.store(bytes, Ordering::Relaxed);
+    }
+    pub(super) fn told(&self) -> u64 {
+        self.progress.told.load(Ordering::Relaxed)
+    }
+    fn tell(&self, size: u64) -> u64 {
+        self.progress.told.store(size, Ordering::Relaxed);
+        size
+    }
+    pub(super) fn widest(&self) -> u64 {
+        self.progress.widest.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_widest(&self, bytes: u64) {
+        self.progress.widest.store(bytes, Ordering::Relaxed);
     }
     pub(super) fn modified(&self) -> Option<Timestamp> {
         *lock(&self.progress.modified)
@@ -94,19 +156,55 @@ impl Facts {
     }
 }
 
-/// A closed draft: acceptable as far as its content goes; an extract sealed, synced, not kept.
+/// An upload that waits: to be gone on with, or for what completes it.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub facts: Arc<Facts>,
-    pub finished: Finished,
-    pub closed: Timestamp,
+    pub body: Body,
+    /// It was closed: only the name, a marker or a companion is missing. Else its connection was lost.
+    pub closed: bool,
+    /// Since when it waits.
+    pub since: Timestamp,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one for each draft, and those are few")]
+pub(super) enum Body {
+    /// It came in one clean sequence: acceptable as far as its content goes; an extract sealed, synced, not kept.
+    Whole(Finished),
+    /// To be judged when it is completed.
+    Pieces(Segments),
+}
+
+impl Draft {
+    /// Its files in the spool, by upload and number.
+    pub(super) fn files(&self) -> Vec<(UploadId, u32)> {
+        let upload = self.facts.upload;
+        match &self.body {
+            Body::Whole(Finished { stored: Stored::Draft(sealed), .. }) => vec![(upload, sealed.number())],
+            Body::Whole(_) => Vec::new(),
+            Body::Pieces(segments) => {
+                segments.all().iter().map(|segment| (upload, segment.run.number())).collect()
+            }
+        }
+    }
+
+    /// Its files outlive this process. False when there are none: then it goes with it.
+    pub(super) fn leave(&mut self) -> bool {
+        match &mut self.body {
+            Body::Whole(Finished { stored: Stored::Draft(sealed), .. }) => sealed.spool.leave(),
+            Body::Whole(_) => return false,
+            Body::Pieces(segments) => segments.leave(),
+        }
+        true
+    }
 }
 
 #[allow(clippy::large_enum_variant, reason = "one for each upload, and those are few")]
 enum Slot {
     UnderWay(Arc<Facts>, Handle),
-    Closed(Draft),
-    /// A draft between its RENAME and the ledger's answer.
+    Kept(Draft),
+    /// A draft that is being completed or gone on with.
     Completing(Arc<Facts>),
 }
 
@@ -114,7 +212,7 @@ impl Slot {
     fn facts(&self) -> &Arc<Facts> {
         match self {
             Slot::UnderWay(facts, _) | Slot::Completing(facts) => facts,
-            Slot::Closed(draft) => &draft.facts,
+            Slot::Kept(draft) => &draft.facts,
         }
     }
 }
@@ -122,7 +220,12 @@ impl Slot {
 /// What [`Registry::find`] found under a name.
 pub(super) enum Found {
     UnderWay(Arc<Facts>, Handle),
-    Closed(Arc<Facts>),
+    Kept {
+        facts: Arc<Facts>,
+        closed: bool,
+        /// The content was judged already, under its name.
+        judged: bool,
+    },
     Completing,
 }
 
@@ -133,17 +236,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes out the other closed drafts of that name. Under the lock of whoever gave the name: of two at once, one stays.
+/// Takes out the other drafts of that name. Under the lock of whoever gave the name: of two at once, one stays.
 fn namesakes(slots: &mut BTreeMap<UploadId, Slot>, facts: &Facts) -> Vec<Draft> {
     let label = facts.label();
     let same = |slot: &Slot| {
-        matches!(slot, Slot::Closed(draft) if draft.facts.upload != facts.upload
+        matches!(slot, Slot::Kept(draft) if draft.facts.upload != facts.upload
             && draft.facts.org == facts.org
             && *lock(&draft.facts.label) == label)
     };
     let uploads: Vec<UploadId> = slots.iter().filter(|(_, slot)| same(slot)).map(|(upload, _)| *upload).collect();
     let taken = uploads.iter().filter_map(|upload| slots.remove(upload));
-    taken.filter_map(|slot| if let Slot::Closed(draft) = slot { Some(draft) } else { None }).collect()
+    taken.filter_map(|slot| if let Slot::Kept(draft) = slot { Some(draft) } else { None }).collect()
 }
 
 impl Registry {
@@ -158,36 +261,71 @@ impl Registry {
     }
 
     pub(super) fn leave(&self, upload: UploadId) {
-        // Dropped after the lock: a draft's spool removes its file.
+        // Dropped after the lock: a draft's files are removed.
         let left = lock(&self.0).remove(&upload);
-        drop(left);
+        if let Some(slot) = &left {
+            slot.facts().over.cancel();
+        }
     }
 
-    /// An upload under way became a closed draft. Returns the drafts whose name it took, which are out: one name is one
+    /// A session went on with a draft, which it has taken with [`Registry::complete`].
+    pub(super) fn resume(&self, facts: &Arc<Facts>, handle: Handle) {
+        lock(&self.0).insert(facts.upload, Slot::UnderWay(facts.clone(), handle));
+    }
+
+    /// An upload under way became a draft. Returns the drafts whose name it took, which are out: one name is one
     /// file, and an older one must not come to light again when the newer is renamed or removed.
-    pub(super) fn close(&self, draft: Draft) -> Vec<Draft> {
+    pub(super) fn keep(&self, draft: Draft) -> Vec<Draft> {
         let mut slots = lock(&self.0);
         let facts = draft.facts.clone();
-        slots.insert(facts.upload, Slot::Closed(draft));
-        namesakes(&mut slots, &facts)
+        let before = slots.insert(facts.upload, Slot::Kept(draft));
+        let gone = namesakes(&mut slots, &facts);
+        drop(slots);
+        if let Some(slot) = before {
+            slot.facts().over.cancel();
+        }
+        gone
     }
 
-    /// A closed draft goes by another working name. Returns the drafts whose name it took, as [`Registry::close`] does;
-    /// none when it is no closed draft any more.
+    /// Takes out the drafts that have the name of `facts`, for a newer upload of that name.
+    pub(super) fn take_namesakes(&self, facts: &Facts) -> Vec<Draft> {
+        namesakes(&mut lock(&self.0), facts)
+    }
+
+    /// Whether a newer upload of that name is under way or kept.
+    pub(super) fn is_outdated(&self, facts: &Facts) -> bool {
+        let label = facts.label();
+        let newer = |slot: &Slot| {
+            let other = slot.facts();
+            other.began > facts.began && other.org == facts.org && *lock(&other.label) == label
+        };
+        lock(&self.0).values().any(newer)
+    }
+
+    /// A draft goes by another name. Returns the drafts whose name it took, as [`Registry::keep`] does; none when it is
+    /// no draft any more.
     pub(super) fn relabel(&self, facts: &Facts, place: Place, name: FileName) -> Option<Vec<Draft>> {
         let mut slots = lock(&self.0);
-        if !matches!(slots.get(&facts.upload), Some(Slot::Closed(_))) {
+        if !matches!(slots.get(&facts.upload), Some(Slot::Kept(_))) {
             return None;
         }
         facts.relabel(place, name);
         Some(namesakes(&mut slots, facts))
     }
 
-    /// Takes a closed draft out to complete it; it stays entered until it leaves or is closed again.
+    /// Shows a draft to `see`, under the lock.
+    pub(super) fn with_draft<T>(&self, upload: UploadId, see: impl FnOnce(&mut Draft) -> T) -> Option<T> {
+        match lock(&self.0).get_mut(&upload) {
+            Some(Slot::Kept(draft)) => Some(see(draft)),
+            _ => None,
+        }
+    }
+
+    /// Takes a draft out to complete it or to go on with it; it stays entered until it leaves or is kept again.
     pub(super) fn complete(&self, upload: UploadId) -> Option<Draft> {
         let mut slots = lock(&self.0);
         match slots.remove(&upload)? {
-            Slot::Closed(draft) => {
+            Slot::Kept(draft) => {
                 slots.insert(upload, Slot::Completing(draft.facts.clone()));
                 Some(draft)
             }
@@ -198,11 +336,11 @@ impl Registry {
         }
     }
 
-    /// Takes out a closed draft for good.
+    /// Takes out a draft for good.
     pub(super) fn take_draft(&self, upload: UploadId) -> Option<Draft> {
         let mut slots = lock(&self.0);
         match slots.remove(&upload)? {
-            Slot::Closed(draft) => Some(draft),
+            Slot::Kept(draft) => Some(draft),
             other => {
                 slots.insert(upload, other);
                 None
@@ -210,7 +348,7 @@ impl Registry {
         }
     }
 
-    /// The newest of that name, closed or not.
+    /// The newest of that name.
     pub(super) fn find(&self, org: &OrgId, place: &Place, name: &FileName) -> Option<Found> {
         let slots = lock(&self.0);
         let labelled = |slot: &&Slot| {
@@ -222,7 +360,11 @@ impl Registry {
         };
         match slots.values().rev().find(labelled)? {
             Slot::UnderWay(facts, handle) => Some(Found::UnderWay(facts.clone(), handle.clone())),
-            Slot::Closed(draft) => Some(Found::Closed(draft.facts.clone())),
+            Slot::Kept(draft) => Some(Found::Kept {
+                facts: draft.facts.clone(),
+                closed: draft.closed,
+                judged: matches!(draft.body, Body::Whole(_)),
+            }),
             Slot::Completing(_) => Some(Found::Completing),
         }
     }
@@ -236,18 +378,19 @@ impl Registry {
             if at != *place {
                 continue;
             }
-            let (closed, digests) = match slot {
-                Slot::Closed(draft) => (Some(draft.closed), Some(draft.finished.digests())),
-                Slot::UnderWay(..) | Slot::Completing(_) => (None, None),
+            let (size, since, closed) = match slot {
+                Slot::Kept(draft) => (facts.size(), Some(draft.since), draft.closed),
+                Slot::Completing(_) => (facts.size(), None, true),
+                // Of one that a session still writes, what could be gone on with should it be lost.
+                Slot::UnderWay(..) => (facts.sealed(), None, false),
             };
-            let view = DraftView {
-                upload: facts.upload,
-                name: name.clone(),
-                size: facts.size(),
-                modified: facts.modified().or(closed).unwrap_or(facts.began),
-                closed: !matches!(slot, Slot::UnderWay(..)),
-                digests,
+            let modified = facts.modified().or(since).unwrap_or(facts.began);
+            let digests = match slot {
+                Slot::Kept(Draft { body: Body::Whole(finished), .. }) => Some(finished.digests()),
+                _ => None,
             };
+            let (upload, size) = (facts.upload, facts.tell(size));
+            let view = DraftView { upload, name: name.clone(), size, modified, closed, digests };
             // Ids sort by time: the last one stays.
             views.insert(name, view);
         }
@@ -263,23 +406,23 @@ impl Registry {
     /// Bytes that the organisation's uploads hold.
     pub(super) fn bytes(&self, org: &OrgId) -> u64 {
         let slots = lock(&self.0);
-        slots.values().filter(|slot| slot.facts().org == *org).map(|slot| slot.facts().size()).sum()
+        slots.values().filter(|slot| slot.facts().org == *org).map(|slot| slot.facts().held()).sum()
     }
 
-    /// Uploads that are not ended; closed drafts not counted.
+    /// Uploads that are not ended; drafts not counted.
     pub(super) fn under_way(&self) -> usize {
-        lock(&self.0).values().filter(|slot| !matches!(slot, Slot::Closed(_))).count()
+        lock(&self.0).values().filter(|slot| !matches!(slot, Slot::Kept(_))).count()
     }
 
-    /// Closed drafts that were closed at or before `before`.
-    pub(super) fn closed_before(&self, before: Timestamp) -> Vec<UploadId> {
-        let old = |slot: &Slot| matches!(slot, Slot::Closed(draft) if draft.closed <= before);
+    /// Drafts that wait since `before` or longer.
+    pub(super) fn kept_before(&self, before: Timestamp) -> Vec<UploadId> {
+        let old = |slot: &Slot| matches!(slot, Slot::Kept(draft) if draft.since <= before);
         lock(&self.0).iter().filter(|(_, slot)| old(slot)).map(|(upload, _)| *upload).collect()
     }
 
     /// How many drafts were closed after `since`.
     pub(super) fn closed_after(&self, since: Timestamp) -> usize {
-        let late = |slot: &&Slot| matches!(slot, Slot::Closed(draft) if draft.closed > since);
+        let late = |slot: &&Slot| matches!(slot, Slot::Kept(draft) if draft.closed && draft.since > since);
         lock(&self.0).values().filter(late).count()
     }
 
@@ -287,7 +430,7 @@ impl Registry {
     pub(super) fn running(&self) -> Vec<(Arc<Facts>, Handle)> {
         let running = |slot: &Slot| match slot {
             Slot::UnderWay(facts, handle) => Some((facts.clone(), handle.clone())),
-            Slot::Closed(_) | Slot::Completing(_) => None,
+            Slot::Kept(_) | Slot::Completing(_) => None,
         };
         lock(&self.0).values().filter_map(running).collect()
     }
@@ -296,7 +439,6 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::super::lane::Lane;
-    use super::super::pipeline::Stored;
     use super::super::pipeline::tests::Bench;
     use super::*;
     use crate::check::Format;
@@ -320,6 +462,7 @@ mod tests {
             began: Timestamp::UNIX_EPOCH,
             label: Mutex::new((Place::Inbox, name.parse().unwrap())),
             progress: Progress::default(),
+            over: CancellationToken::new(),
         })
     }
 
@@ -336,13 +479,15 @@ mod tests {
         let second = enter(&bench, &registry, "harbour", "a.csv", 2).unwrap();
         assert!(enter(&bench, &registry, "harbour", "b.csv", 3).is_none());
         let other = enter(&bench, &registry, "quay", "a.csv", 4).unwrap();
-        first.set_size(5);
-        second.set_size(7);
-        other.set_size(100);
+        first.set_held(5);
+        second.set_held(7);
+        second.set_sealed(6);
+        other.set_held(100);
         let harbour = "harbour".parse().unwrap();
         assert_eq!((registry.bytes(&harbour), registry.under_way()), (12, 3));
         let views = registry.views(&harbour, &Place::Inbox);
-        assert_eq!((views.len(), views[0].upload, views[0].size, views[0].closed), (1, second.upload, 7, false));
+        assert_eq!((views.len(), views[0].upload, views[0].size, views[0].closed), (1, second.upload, 6, false));
+        assert_eq!(second.told(), 6);
         assert_eq!(registry.views(&harbour, &Place::Dataset("ims".parse().unwrap())).len(), 0);
         registry.leave(second.upload);
         assert!(enter(&bench, &registry, "harbour", "b.csv", 5).is_some());
@@ -355,8 +500,7 @@ mod tests {
         let (org, name) = ("harbour".parse().unwrap(), "a.csv.part".parse().unwrap());
         assert!(registry.complete(facts.upload).is_none(), "it is still under way");
         assert!(facts.end() && !facts.end_because("late"));
-        let spool = bench.vault.create(facts.upload).unwrap();
-        let closed = Timestamp::from_second(10).unwrap();
+        let since = Timestamp::from_second(10).unwrap();
         let finished = Finished {
             size: 0,
             sha256: Sha256([0; 32]),
@@ -364,16 +508,17 @@ mod tests {
             sha1: None,
             outcome: crate::check::Outcome::default(),
             scan: None,
-            stored: Stored::Draft(spool),
+            stored: Stored::Text(vec![]),
             unkept: None,
         };
-        registry.close(Draft { facts: facts.clone(), finished, closed });
-        assert_eq!((registry.under_way(), registry.closed_before(closed).len()), (0, 1));
-        assert!(matches!(registry.find(&org, &Place::Inbox, &name), Some(Found::Closed(_))));
+        registry.keep(Draft { facts: facts.clone(), body: Body::Whole(finished), closed: true, since });
+        assert!(facts.over.is_cancelled());
+        assert_eq!((registry.under_way(), registry.kept_before(since).len()), (0, 1));
+        assert!(matches!(registry.find(&org, &Place::Inbox, &name), Some(Found::Kept { closed: true, .. })));
         let draft = registry.complete(facts.upload).unwrap();
         assert!(registry.complete(facts.upload).is_none() && registry.take_draft(facts.upload).is_none());
         assert!(matches!(registry.find(&org, &Place::Inbox, &name), Some(Found::Completing)));
-        registry.close(draft);
+        registry.keep(draft);
         assert!(registry.take_draft(facts.upload).is_some());
         assert_eq!(bench.spooled(), 0);
     }

@@ -14,6 +14,7 @@ use crate::config::{Config, Dataset, OnReject, Severity};
 use crate::ledger::Filter;
 
 mod companions;
+mod drafts;
 
 struct House {
     bench: Bench,
@@ -21,6 +22,8 @@ struct House {
     ledger: Ledger,
     clock: Clock,
     principal: Principal,
+    key: SpoolKey,
+    config: Arc<Config>,
     _config: watch::Sender<Arc<Config>>,
 }
 
@@ -55,17 +58,23 @@ impl House {
         let key = fixture::key().public_key().clone();
         let mut config = config(&bench, &key);
         change(&mut config);
-        let (sender, live) = watch::channel(Arc::new(config));
+        let config = Arc::new(config);
+        let (sender, live) = watch::channel(config.clone());
         let access = Access::new(live.clone(), ledger.recorder(), clock.clone());
         let mut arrival = access.arrive("192.0.2.9:40000".parse().unwrap()).await.unwrap();
         let admission = access.admit(&mut arrival, &fixture::listener(), "harbour-nightly", &key, "SSH-2.0-Test").await;
         let Admission::Admitted(principal) = admission else { panic!("not admitted") };
-        let intake = Intake::new(live, bench.vault.clone(), ledger.clone(), clock.clone());
-        Self { bench, intake, ledger, clock, principal, _config: sender }
+        let key = SpoolKey::generate().unwrap();
+        let intake = Intake::new(live, bench.vault.clone(), ledger.clone(), clock.clone(), key.clone());
+        Self { bench, intake, ledger, clock, principal, key, config, _config: sender }
+    }
+
+    async fn recover(&self, ledger: &Ledger) -> Recovered {
+        recover(&self.bench.vault, ledger, &self.clock, &self.key, &self.config).await.unwrap()
     }
 
     async fn begin(&self, name: &str) -> Result<Upload, Refusal> {
-        self.intake.begin(&self.principal, &Place::Inbox, &name.parse().unwrap()).await
+        self.intake.begin(&self.principal, &Place::Inbox, &name.parse().unwrap(), 0).await
     }
 
     async fn put(&self, name: &str, plain: &[u8]) -> Result<Closed, Refusal> {
@@ -74,6 +83,26 @@ impl House {
             upload.write(index as u64 * 32_000, piece).await?;
         }
         upload.close().await
+    }
+
+    async fn resume(&self, name: &str, append: bool) -> Result<Upload, Refusal> {
+        self.intake.resume(&self.principal, &Place::Inbox, &name.parse().unwrap(), append).await
+    }
+
+    async fn remove(&self, name: &str) {
+        self.intake.remove(&self.principal, &Place::Inbox, &name.parse().unwrap()).await.unwrap();
+    }
+
+    fn size(&self, name: &str) -> Option<u64> {
+        let view = self.intake.draft(self.principal.org(), &Place::Inbox, &name.parse().unwrap());
+        view.map(|view| view.size)
+    }
+
+    /// Waits until no session's part is under way.
+    async fn idle(&self) {
+        while self.intake.under_way() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<Closed, Refusal> {
@@ -164,11 +193,11 @@ async fn a_gap_or_a_refused_write_is_never_accepted() {
     gap.write(10, b"xyz").await.unwrap();
     assert!(rejected(gap.close().await).contains("bytes 3 to 9"));
 
-    let mut changed = house.begin("b.csv").await.unwrap();
-    changed.write(0, b"abc").await.unwrap();
-    assert!(changed.write(1, b"B").await.is_err());
-    assert!(changed.write(3, b"d").await.is_err(), "the fault stays");
-    assert!(rejected(changed.close().await).contains("arrived already"));
+    let mut far = house.begin("b.csv").await.unwrap();
+    far.write(0, b"abc").await.unwrap();
+    assert!(far.write(u64::MAX - 1, b"xyz").await.is_err());
+    assert!(far.write(3, b"d").await.is_err(), "the fault stays");
+    assert!(rejected(far.close().await).contains("no file is that long"));
 
     let mut jumbled = house.begin("c.csv").await.unwrap();
     for (offset, bytes) in [(3, b"def"), (6, b"ghi"), (0, b"abc")] {
@@ -181,17 +210,27 @@ async fn a_gap_or_a_refused_write_is_never_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_connection_is_an_audited_abort() {
+async fn what_a_lost_connection_leaves_is_a_draft_or_an_audited_abort() {
     let house = House::new().await;
     let mut upload = house.begin("a.csv").await.unwrap();
     upload.write(0, &plaintext(1_000_000)).await.unwrap();
     drop(upload);
-    house.begin("b.csv").await.unwrap().abort("the client said so").await;
-    house.assert_settled().await;
-    let aborts: Vec<_> = house.told().await.into_iter().filter(|e| e.kind == Kind::UploadAborted).collect();
+    let mut small = house.begin("b.csv").await.unwrap();
+    small.write(0, b"less than a chunk").await.unwrap();
+    drop(small);
+    house.begin("c.csv").await.unwrap().abort("the client said so").await;
+    house.idle().await;
+    let told = house.told().await;
+    let aborts: Vec<_> = told.iter().filter(|e| e.kind == Kind::UploadAborted).collect();
     let mut reasons: Vec<_> = aborts.iter().map(|e| e.detail["reason"].as_str().unwrap()).collect();
     reasons.sort_unstable();
     assert_eq!(reasons, ["the client said so", "the connection was lost"]);
+    let kept: Vec<_> = told.iter().filter(|e| e.kind == Kind::DraftKept).collect();
+    assert_eq!((kept.len(), kept[0].detail["size"].as_u64()), (1, Some(15 * 65_536)));
+    let view = house.intake.draft(house.principal.org(), &Place::Inbox, &"a.csv".parse().unwrap()).unwrap();
+    assert_eq!((view.size, view.closed), (15 * 65_536, false));
+    house.remove("a.csv").await;
+    house.assert_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,7 +262,7 @@ async fn a_draft_is_completed_by_its_rename() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn drafts_end_by_removal_expiry_or_the_end_of_the_drain() {
+async fn drafts_end_by_removal_or_expiry() {
     let house = House::new().await;
     let (inbox, name) = (Place::Inbox, "a.csv.part".parse().unwrap());
     house.put("a.csv.part", b"x").await.unwrap();
@@ -237,16 +276,15 @@ async fn drafts_end_by_removal_expiry_or_the_end_of_the_drain() {
     house.intake.expire_drafts().await;
     assert_eq!(house.intake.drafts(house.principal.org(), &inbox).len(), 0);
 
-    house.put("a.csv.part", b"x").await.unwrap();
     let mut running = house.begin("b.csv").await.unwrap();
     running.write(0, b"x").await.unwrap();
-    house.intake.abandon_all("the gateway stops").await;
+    house.intake.leave_all("the gateway stops").await;
     assert!(running.write(1, b"y").await.unwrap_err().reason.contains("the gateway stops"));
     assert!(running.close().await.is_err());
     house.assert_settled().await;
     let kinds = house.kinds().await;
     let count = |kind: &str| kinds.iter().filter(|known| **known == kind).count();
-    assert_eq!((count("draft.removed"), count("upload.aborted"), count("upload.accepted")), (3, 1, 0));
+    assert_eq!((count("draft.removed"), count("draft.expired"), count("upload.aborted")), (1, 1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,7 +350,7 @@ async fn a_disk_or_a_ledger_that_fails_keeps_nothing_and_says_so() {
     assert_eq!(upload.close().await.unwrap_err().kind, RefusalKind::Failure);
     // A closed ledger does not say whether it recorded the upload: the next start decides.
     let ledger = Ledger::open(&house.bench.dir.path().join("ledger.sqlite")).unwrap();
-    let recovered = recover(&house.bench.vault, &ledger, &house.clock).await.unwrap();
+    let recovered = house.recover(&ledger).await;
     assert_eq!((recovered.unrecorded, recovered.aborted), (vec![id], vec![id]));
     assert_eq!((house.bench.vault.objects().unwrap(), house.bench.spooled()), (vec![], 0));
     assert_eq!(ledger.verify().await.unwrap(), []);
@@ -326,14 +364,14 @@ async fn recovery_removes_what_is_half_tells_what_is_missing_and_can_be_repeated
     house.bench.vault.remove(lost.upload).unwrap();
     // A killed daemon: nothing ran that an end would run.
     let mut killed = house.begin("c.csv").await.unwrap();
-    killed.write(0, &plaintext(2_000_000)).await.unwrap();
+    killed.write(0, b"in memory alone").await.unwrap();
     let killed_id = killed.id();
     house.told().await;
     std::mem::forget(killed);
     let orphan = UploadId::new(house.clock.now());
-    house.bench.vault.create(orphan).unwrap().keep().unwrap();
+    house.bench.vault.create(orphan, 0).unwrap().keep().unwrap();
 
-    let recovered = recover(&house.bench.vault, &house.ledger, &house.clock).await.unwrap();
+    let recovered = house.recover(&house.ledger).await;
     assert_eq!((recovered.unrecorded, recovered.missing), (vec![orphan], vec![lost.upload]));
     assert_eq!(recovered.aborted, [killed_id]);
     assert_eq!(house.bench.vault.objects().unwrap(), [whole.upload]);
@@ -341,7 +379,7 @@ async fn recovery_removes_what_is_half_tells_what_is_missing_and_can_be_repeated
     let abort = events.iter().find(|event| event.kind == Kind::UploadAborted).unwrap();
     assert_eq!((abort.org.as_ref(), abort.detail["name"].as_str()), (Some(house.principal.org()), Some("c.csv")));
 
-    let again = recover(&house.bench.vault, &house.ledger, &house.clock).await.unwrap();
+    let again = house.recover(&house.ledger).await;
     assert!(again.aborted.is_empty() && again.unrecorded.is_empty() && again.missing.len() == 1);
 }
 
@@ -381,7 +419,7 @@ async fn a_rejected_upload_is_kept_sealed_where_the_dataset_quarantines() {
     );
     house.assert_settled().await;
 
-    let recovered = recover(&house.bench.vault, &house.ledger, &house.clock).await.unwrap();
+    let recovered = house.recover(&house.ledger).await;
     assert!(recovered.unrecorded.is_empty() && recovered.missing.is_empty(), "a restart leaves it alone");
     assert_eq!(house.bench.vault.objects().unwrap().len(), 3);
 }
@@ -437,8 +475,9 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
     for name in ["a.csv", "b.csv.part"] {
         let upload = house.begin(name).await.unwrap();
         let facts = upload.facts.clone();
-        let mut spool = house.bench.vault.create(facts.upload).unwrap();
-        spool.write(b"sealed").unwrap();
+        let mut sealing = sealing::Sealing::begin(&mut house.bench.seed_of(facts.upload).origin).unwrap();
+        sealing.push(b"sealed").unwrap();
+        let spool = sealing.finish().unwrap();
         let mut outcome = crate::check::Outcome::default();
         (outcome.report.complete, outcome.report.restricted) = (true, 2);
         assert!(outcome.restricted.add(3) && outcome.restricted.add(4));
@@ -455,12 +494,14 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
                 gateway: "x".into(),
                 place: Place::Inbox,
                 name: name.parse().unwrap(),
+                segments: None,
             };
             let receipt = accepted(end.comes_to(finished).await);
             house.intake.0.registry.leave(facts.upload);
             receipt
         } else {
-            house.intake.0.registry.close(Draft { facts, finished, closed: house.clock.now() });
+            let body = registry::Body::Whole(finished);
+            house.intake.0.registry.keep(registry::Draft { facts, body, closed: true, since: house.clock.now() });
             accepted(house.rename(name, "b.csv").await)
         };
         assert_eq!(receipt.report.restricted, 2);

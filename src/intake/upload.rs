@@ -7,22 +7,24 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::lane::Lane;
+use super::order::{Order, Taken, missing};
 use super::pipeline::{Broken, Cause, Stop};
 use super::registry::Facts;
-use super::reorder::{Reorder, Taken};
+use super::writes::{Append, Writes};
 use super::{Closed, Inner, ending};
+use crate::config::units::format_size;
 use crate::types::*;
 
 /// Bytes after which quota and free space are asked for again.
 const GROWTH: u64 = 16 << 20;
 
-/// An upload under way. Dropping it is an abort: the spool is removed, and the audit log told.
+/// An upload under way. Dropping it leaves a draft of what came, or is an abort when nothing did; the audit log is told.
 pub struct Upload {
     pub(super) intake: Arc<Inner>,
     pub(super) facts: Arc<Facts>,
     /// None once it ended.
     pub(super) lane: Option<Lane>,
-    pub(super) reorder: Reorder,
+    pub(super) order: Order,
     pub(super) final_name: FileName,
     /// It has a working name: CLOSE leaves a draft.
     pub(super) working: bool,
@@ -32,10 +34,31 @@ pub struct Upload {
     pub(super) stopped: Option<Refusal>,
     /// A write was begun and not finished: its caller went away in the middle.
     pub(super) torn: bool,
-    pub(super) quota: u64,
-    pub(super) reserve: u64,
+    pub(super) limits: Limits,
     /// The size at which there was room.
     pub(super) checked: u64,
+    /// None while it is one clean sequence; else the number of its segments, at most.
+    pub(super) pieces: Option<usize>,
+    /// A size that was set beyond what was written.
+    pub(super) stretched: u64,
+    /// The size of an accepted file that it was opened over without emptying it: it must cover all of that.
+    pub(super) over: u64,
+    pub(super) append: Option<Append>,
+    pub(super) writes: Writes,
+    /// A draft that is gone on with, and whether it was closed; none for a new upload.
+    pub(super) resumed: Option<bool>,
+    /// The number of its segments then.
+    pub(super) began_with: usize,
+}
+
+/// The numbers that bound it.
+pub(super) struct Limits {
+    pub quota: u64,
+    pub reserve: u64,
+    /// Of the dataset, in bytes.
+    pub size: u64,
+    /// Segments of one draft.
+    pub segments: usize,
 }
 
 /// What a client is told when the gateway fails; the detail is logged.
@@ -51,14 +74,27 @@ pub(super) fn failure(broken: &Broken) -> Refusal {
     })
 }
 
+/// The same, when what came is kept.
+pub(super) fn failure_of_draft(broken: &Broken) -> Refusal {
+    Refusal::failure(match broken.cause {
+        Cause::DiskFull => {
+            "the gateway's disk is full, nothing is wrong with your file: what came of it is kept as a draft, finish it later"
+        }
+        Cause::Store => "the gateway could not store the file: what came of it is kept as a draft, finish it later",
+        Cause::Scan => {
+            "the file could not be scanned for malware, nothing is wrong with it: it is kept as a draft, finish it later"
+        }
+    })
+}
+
 impl Upload {
     pub fn id(&self) -> UploadId {
         self.facts.upload
     }
 
-    /// Bytes received so far: the highest contiguous end.
+    /// The file's size as its client sees it.
     pub fn size(&self) -> u64 {
-        self.reorder.next()
+        self.order.end().max(self.stretched).max(self.over)
     }
 
     /// Takes bytes at an offset. Waits while the worker is behind: that is the back-pressure. A future that is dropped
@@ -69,28 +105,126 @@ impl Upload {
     /// gets it too, and CLOSE does not accept.
     pub async fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.fault()?;
-        match self.reorder.take(offset, bytes) {
-            Taken::Held => return Ok(()),
-            Taken::Refused(why) => return self.stop(Refusal::unsupported(why)),
-            Taken::Now => {}
+        let offset = match &mut self.append {
+            None => offset,
+            Some(append) => match append.place(offset, self.order.next()) {
+                Ok(offset) => offset,
+                Err(refusal) => return self.stop(refusal),
+            },
+        };
+        let taken = self.order.take(offset, bytes);
+        if let Taken::Refused(why) = taken {
+            return self.stop(Refusal::unsupported(why));
         }
-        self.torn = true;
-        if let Some(lane) = &mut self.lane {
-            lane.push(bytes).await;
-            while let Some(piece) = self.reorder.ready() {
-                lane.push(&piece).await;
+        self.writes.part(offset, bytes.len());
+        self.facts.set_widest(self.writes.widest());
+        self.facts.set_held(self.facts.held() + bytes.len() as u64);
+        match taken {
+            Taken::Now => {
+                self.torn = true;
+                if let Some(lane) = &mut self.lane {
+                    lane.push(bytes).await;
+                    while let Some(piece) = self.order.ready() {
+                        lane.push(&piece).await;
+                    }
+                }
+                self.torn = false;
             }
+            Taken::Elsewhere => {
+                let jumps = self.order.jumps() + 1;
+                if let Err(refusal) = self.may_jump(jumps) {
+                    return self.stop(refusal);
+                }
+                self.torn = true;
+                self.spill().await;
+                self.go(offset, bytes).await;
+                self.torn = false;
+            }
+            Taken::Held | Taken::Refused(_) => {}
         }
-        self.torn = false;
-        let size = self.reorder.next();
-        self.facts.set_size(size);
-        if size - self.checked >= GROWTH {
-            self.checked = size;
-            if let Err(refusal) = self.intake.room(&self.facts.org, self.quota, self.reserve).await {
+        self.facts.set_size(self.order.end());
+        if self.pieces.is_some() && self.order.end() > self.limits.size {
+            let most = format_size(self.limits.size);
+            let why = format!("the file is larger than {most}, the most that this dataset takes: split it, or ask for a higher limit");
+            return self.stop(Refusal::rejected(why));
+        }
+        let held = self.facts.held();
+        if held.saturating_sub(self.checked) >= GROWTH {
+            self.checked = held;
+            if let Err(refusal) = self.intake.room(&self.facts.org, self.limits.quota, self.limits.reserve).await {
                 return self.stop(refusal);
             }
         }
         self.fault()
+    }
+
+    /// One WRITE of the client ended; [`Upload::write`] may have had it in parts.
+    pub fn end_write(&mut self) {
+        self.writes.end();
+    }
+
+    /// What waits for its turn goes where it belongs, gaps or not.
+    pub(super) async fn spill(&mut self) {
+        while let Some((at, piece)) = self.order.spill() {
+            self.go(at, &piece).await;
+        }
+    }
+
+    async fn go(&mut self, at: u64, bytes: &[u8]) {
+        let jump = self.order.go(at, bytes.len());
+        let Some(lane) = &mut self.lane else { return };
+        if jump {
+            self.pieces = Some(self.pieces.unwrap_or(1) + 1);
+            lane.jump(at).await;
+        }
+        lane.push(bytes).await;
+    }
+
+    fn may_jump(&self, jumps: usize) -> Result<(), Refusal> {
+        if self.facts.demands.vouches.is_some() {
+            return Err(Refusal::unsupported("a file as small as this is taken in order: send it again from its beginning"));
+        }
+        if self.pieces.unwrap_or(1) + jumps <= self.limits.segments {
+            return Ok(());
+        }
+        Err(Refusal::unsupported(format!(
+            "the file's parts came out of order in more than {} places, and this gateway keeps no more apart: send it again \
+             in order, from its beginning, with one connection",
+            self.limits.segments
+        )))
+    }
+
+    /// SETSTAT of the size: cuts the file, or says how long it will be (what is not written until CLOSE is a gap then).
+    ///
+    /// # Errors
+    /// The upload has failed, or is one that is not cut.
+    pub async fn set_size(&mut self, size: u64) -> Result<(), Refusal> {
+        self.fault()?;
+        if size >= self.size() {
+            self.stretched = if size > self.order.end() { size } else { self.stretched };
+            return Ok(());
+        }
+        (self.stretched, self.over) = (self.stretched.min(size), self.over.min(size));
+        if size < self.order.end() {
+            // Of what is held nothing is with the worker yet.
+            let handed = self.pieces.is_some() || size < self.order.next();
+            if handed {
+                self.may_jump(1).or_else(|refusal| self.stop(refusal))?;
+            }
+            self.order.truncate(size);
+            if handed {
+                self.pieces = Some(self.pieces.unwrap_or(1) + 1);
+                self.order.go(size, 0);
+                self.torn = true;
+                if let Some(lane) = &mut self.lane {
+                    lane.truncate(size).await;
+                }
+                self.torn = false;
+            }
+            self.facts.set_size(self.order.end());
+        }
+        self.writes.cut(size);
+        Ok(())
     }
 
     /// The modification time the client wants kept.
@@ -134,15 +268,37 @@ impl Upload {
         }
     }
 
-    /// Ends the upload without completing it, with the reason for the audit log. Done whether or not the future is
-    /// polled; it resolves when the event is on its way.
+    /// Ends the upload without completing it, with the reason for the audit log, and keeps nothing of it. Done whether or
+    /// not the future is polled; it resolves when the event is on its way.
     pub fn abort(self, why: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let told = ending::abort(&self.intake, &self.facts, self.lane.as_ref().map(Lane::handle), why);
-        async move {
-            if let Some(told) = told {
-                let _ = told.await;
-            }
+        told(ending::abort(&self.intake, &self.facts, self.lane.as_ref().map(Lane::handle), why))
+    }
+
+    /// Ends the session's part: what came is kept as a draft, to be gone on with. Done whether or not the future is
+    /// polled; it resolves when the event is on its way.
+    pub fn leave(mut self, why: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
+        told(self.left(why))
+    }
+
+    fn left(&mut self, why: &str) -> Option<tokio::task::JoinHandle<()>> {
+        let lane = self.lane.as_mut();
+        if self.torn || self.stopped.is_some() || lane.as_ref().is_some_and(|lane| lane.stop().is_some()) {
+            // What came is not all that the client was told was taken, or no good: it is not gone on with.
+            return ending::abort(&self.intake, &self.facts, lane.map(|lane| lane.handle()), why);
         }
+        let handle = lane.filter(|_| !self.facts.ended()).map(Lane::leave)?;
+        ending::leave(&self.intake, &self.facts, handle, why)
+    }
+
+    /// Its size was set to something else than what the draft had.
+    pub(super) fn was_cut(&self) -> bool {
+        self.stretched > 0 || self.pieces.is_none_or(|pieces| pieces > self.began_with)
+    }
+
+    /// Bytes that never came, in words, as far as this side knows.
+    pub(super) fn missing(&self) -> Option<String> {
+        let (end, size) = (self.order.end(), self.size());
+        self.order.missing().or_else(|| (size > end).then(|| missing(end, size)))
     }
 
     /// Why it can no longer be accepted, if so.
@@ -171,8 +327,15 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // After a close or abort there is nothing left to end.
-        let handle = self.lane.as_ref().map(Lane::handle);
-        drop(ending::abort(&self.intake, &self.facts, handle, "the connection was lost"));
+        // After a close, abort or leave there is nothing left to end.
+        if self.lane.is_some() {
+            drop(self.left("the connection was lost"));
+        }
+    }
+}
+
+async fn told(ending: Option<tokio::task::JoinHandle<()>>) {
+    if let Some(ending) = ending {
+        let _ = ending.await;
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Event>> {
            AND b.kind = 'upload.begun'
            AND NOT EXISTS (SELECT 1 FROM events e WHERE e.upload = b.upload AND e.kind IN
                    ('upload.accepted', 'upload.rejected', 'upload.aborted', 'draft.removed',
-                    'companion.received'))
+                    'draft.expired', 'draft.discarded', 'companion.received'))
          ORDER BY b.sequence",
     )?;
     all(&mut statement, [], body)

@@ -177,6 +177,12 @@ impl Ledger {
         self.write(move |tx| uploads::touch(tx, upload, modified)).await
     }
 
+    /// The provider removed an accepted upload: its directory lists it no more, with the event; nothing else changes. False
+    /// when it is not the newest of its name, or listed no more.
+    pub async fn unlist(&self, upload: UploadId, actor: Actor, now: Timestamp) -> Result<bool> {
+        self.write(move |tx| uploads::unlist(tx, upload, actor, now)).await
+    }
+
     /// The newest accepted upload of that name in that place, if accepted after `since`.
     pub async fn find(&self, org: &OrgId, place: &Place, name: &FileName, since: Timestamp) -> Result<Option<Listed>> {
         let (org, place, name) = (org.clone(), place.clone(), name.clone());

@@ -168,6 +168,23 @@ pub(super) fn touch(tx: &Tx<'_>, upload: UploadId, modified: Timestamp) -> Resul
     Ok(())
 }
 
+/// What is listed is what was accepted after a time: nothing was at 0. The row stays, so that the next upload of the name
+/// knows which one it supersedes.
+pub(super) fn unlist(tx: &Tx<'_>, upload: UploadId, actor: Actor, now: Timestamp) -> Result<bool> {
+    let mut statement = tx.connection.prepare_cached(
+        "UPDATE names SET accepted = 0 WHERE upload = ?1 AND accepted > 0
+         AND (org, place, name) = (SELECT org, place, name FROM uploads WHERE id = ?1)
+         RETURNING org, place, name",
+    )?;
+    let row = statement.query_row([upload.to_string()], |row| {
+        Ok((rows::parsed::<OrgId>(row, "org")?, row.get::<_, String>("place")?, row.get::<_, String>("name")?))
+    });
+    let Some((org, place, name)) = row.optional()? else { return Ok(false) };
+    let event = Event::new(now, Kind::UploadUnlisted, actor).org(&org).upload(upload);
+    tx.record(&event.with("place", place).with("name", name))?;
+    Ok(true)
+}
+
 pub(super) fn find(
     connection: &Connection,
     org: &OrgId,

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 
 use age_core::format::{FileKey, Stanza};
 use age_core::secrecy::ExposeSecret;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 use ring::hkdf;
 use zeroize::Zeroizing;
 
+use super::run::{RunKey, nonce};
 use super::{CHUNK, Recipient, SealError, TAG};
 
 /// Bytes of the payload's nonce, which follow the header (age v1, "Payload").
@@ -53,6 +54,11 @@ impl Sealer {
         Ok((header, Sealer { key, chunks: 0, ended: false }))
     }
 
+    /// What opens the chunks again. Whoever keeps it can read the file: it is for drafts alone, and goes with them.
+    pub fn key(&self) -> RunKey {
+        RunKey::new(self.key.clone())
+    }
+
     /// Seals `chunk` in place and appends its tag. Every chunk but the last is exactly [`CHUNK`] bytes; the last is 1 to
     /// [`CHUNK`] bytes, or empty when the whole file is. After `last` nothing may follow.
     ///
@@ -77,15 +83,12 @@ impl Sealer {
         if self.ended || !fits {
             return Err(SealError(format!("a chunk of {} bytes cannot be sealed here", chunk.len())));
         }
-        // age v1, "Payload": 11 bytes of counter, big-endian, and one that is 1 for the last chunk. 2^64 chunks are out
-        // of any file's reach.
-        let mut nonce = [0; 12];
-        nonce[3..11].copy_from_slice(&self.chunks.to_be_bytes());
-        nonce[11] = u8::from(last);
+        #[cfg(test)]
+        super::run::tests::once(&self.key, self.chunks, last);
         let failed = |_| SealError("ChaCha20-Poly1305 failed".into());
         let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &self.key[..]).map_err(failed)?);
         let tag =
-            key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), chunk).map_err(failed)?;
+            key.seal_in_place_separate_tag(nonce(self.chunks, last), Aad::empty(), chunk).map_err(failed)?;
         self.chunks += 1;
         self.ended = last;
         tag.as_ref().try_into().map_err(|_| SealError("ChaCha20-Poly1305 failed".into()))

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use russh_sftp::protocol::OpenFlags;
 
-use super::attrs::Stat;
 use super::dispatch::Request;
 use super::handles::{File, HandleId, Incoming, Open, fits_size, unknown};
 use super::loader;
@@ -57,10 +56,14 @@ async fn open_upload(core: &mut Core, path: &[u8], flags: OpenFlags) -> Result<O
         Err(refusal) => return Err(refusal),
     };
     core.turns.settled(&spot).await;
-    may_begin(provider::find(&core.shared, &spot).await?.as_ref(), flags)?;
+    let how = how(provider::find(&core.shared, &spot).await?.as_ref(), flags)?;
     let shared = &core.shared;
     shared.lines.begin(&spot.name);
-    let upload = shared.services.intake.begin(&shared.principal, &spot.place, &spot.name).await?;
+    let (intake, principal) = (&shared.services.intake, &shared.principal);
+    let upload = match how {
+        How::Anew { over } => intake.begin(principal, &spot.place, &spot.name, over).await?,
+        How::GoOn { append } => intake.resume(principal, &spot.place, &spot.name, append).await?,
+    };
     Ok(Open::Upload(Box::new(Incoming { upload: Some(upload), spot, failed: None, modified: None })))
 }
 
@@ -76,22 +79,33 @@ pub(super) fn read_only() -> Refusal {
     Refusal::denied("what is there is made by the gateway, and can only be read: see /help.txt for where files are put")
 }
 
-/// Whether an upload may begin where `found` stands: each upload is a whole new file.
-fn may_begin(found: Option<&Found>, flags: OpenFlags) -> Result<(), Refusal> {
+/// How a file is opened for writing.
+#[derive(Debug, PartialEq, Eq)]
+enum How {
+    /// A new upload; `over`: of an accepted file's size, which the client did not ask to empty.
+    Anew { over: u64 },
+    /// The draft that stands there.
+    GoOn { append: bool },
+}
+
+/// What the flags of an OPEN mean where `found` stands.
+fn how(found: Option<&Found>, flags: OpenFlags) -> Result<How, Refusal> {
     let Some(found) = found else {
         // A client that does not say CREAT means a file that is there already.
-        return if flags.contains(OpenFlags::CREATE) { Ok(()) } else { Err(missing()) };
+        return if flags.contains(OpenFlags::CREATE) { Ok(How::Anew { over: 0 }) } else { Err(missing()) };
     };
     if flags.contains(OpenFlags::EXCLUDE) {
         return Err(Refusal::rejected("a file of this name is there already: choose another name, or overwrite it"));
     }
-    let resumes = flags.contains(OpenFlags::APPEND)
-        || !flags.contains(OpenFlags::TRUNCATE)
-            && (matches!(found, Found::Draft(_)) || !flags.contains(OpenFlags::CREATE));
-    if resumes && found.size() > 0 {
-        return Err(Refusal::denied("resuming is not supported: upload the file from its beginning"));
+    let append = flags.contains(OpenFlags::APPEND);
+    match found {
+        _ if flags.contains(OpenFlags::TRUNCATE) => Ok(How::Anew { over: 0 }),
+        Found::Draft(_) => Ok(How::GoOn { append }),
+        Found::Accepted(listed) if append && listed.size > 0 => Err(Refusal::denied(
+            "this file was accepted, and is not added to: send the whole file again, from its beginning",
+        )),
+        Found::Accepted(listed) => Ok(How::Anew { over: listed.size }),
     }
-    Ok(())
 }
 
 /// Takes the next bytes of a WRITE. The outcome of its last part is the WRITE's.
@@ -106,7 +120,12 @@ pub(super) async fn write(core: &mut Core, part: Part<'_>) -> Result<(), Refusal
     }
     let Some(upload) = &mut incoming.upload else { return Err(given_up()) };
     match tokio::time::timeout(DEADLINE, upload.write(part.offset, part.data)).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => {
+            if part.last {
+                upload.end_write();
+            }
+            Ok(())
+        }
         Ok(Err(refusal)) => {
             incoming.failed = Some(refusal.clone());
             Err(refusal)
@@ -186,7 +205,7 @@ pub(super) fn done(closed: Closed) -> Answer {
 pub(super) async fn fstat(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let now = core.shared.now();
     let stat = match core.handles.find(request.fields.handle()?).ok_or_else(unknown)? {
-        Open::Upload(incoming) => Stat::file(incoming.size(), incoming.modified.unwrap_or(now)),
+        Open::Upload(incoming) => incoming.stat(now),
         Open::File(File { stat, .. }) => *stat,
         Open::Directory(listing) => listing.stat,
     };
@@ -196,7 +215,7 @@ pub(super) async fn fstat(core: &mut Core, mut request: Request<'_>) -> Result<A
 pub(super) async fn fsetstat(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let (handle, wanted) = (request.fields.handle()?, request.fields.attrs()?);
     match core.handles.find(handle).ok_or_else(unknown)? {
-        Open::Upload(incoming) => incoming.set(wanted)?,
+        Open::Upload(incoming) => incoming.set(wanted).await?,
         Open::File(_) => return Err(read_only().into()),
         Open::Directory(listing) => fits_size(wanted, listing.stat.size)?,
     }
@@ -225,7 +244,7 @@ pub(super) fn abandon(core: &mut Core) {
             // Holding the session's shared part keeps the channel open until the audit log was told.
             let shared: Arc<Shared> = core.shared.clone();
             tokio::spawn(async move {
-                upload.abort("the client ended the session without closing the file").await;
+                upload.leave("the client ended the session without closing the file").await;
                 drop(shared);
             });
         }
@@ -257,8 +276,8 @@ mod tests {
         Found::Accepted(Listed { upload: UploadId::new(at), name: "a".parse().unwrap(), dataset, size, modified: at })
     }
 
-    fn begins(found: Option<Found>, flags: u32) -> bool {
-        may_begin(found.as_ref(), OpenFlags::from_bits_truncate(flags)).is_ok()
+    fn opened(found: Option<Found>, flags: u32) -> Option<How> {
+        how(found.as_ref(), OpenFlags::from_bits_truncate(flags)).ok()
     }
 
     const WRITE: u32 = 0x2;
@@ -266,32 +285,35 @@ mod tests {
     const CREAT: u32 = 0x8;
     const TRUNC: u32 = 0x10;
     const EXCL: u32 = 0x20;
+    const ANEW: Option<How> = Some(How::Anew { over: 0 });
 
     #[test]
     fn a_whole_new_file_may_begin_wherever_one_stands() {
-        for flags in [WRITE | CREAT | TRUNC, 1 | WRITE | CREAT | TRUNC] {
-            assert!(begins(None, flags) && begins(Some(draft(9)), flags) && begins(Some(accepted(9)), flags));
+        for flags in [WRITE | CREAT | TRUNC, 1 | WRITE | CREAT | TRUNC, WRITE | TRUNC, WRITE | APPEND | CREAT | TRUNC] {
+            assert_eq!(opened(Some(draft(9)), flags), ANEW);
+            assert_eq!(opened(Some(accepted(9)), flags), ANEW);
         }
-        // Without TRUNC over an accepted file: it is written from its beginning, or the first WRITE is refused.
-        assert!(begins(Some(accepted(9)), WRITE | CREAT));
-        assert!(begins(None, WRITE | CREAT | EXCL) && begins(None, APPEND | CREAT));
-        assert!(begins(Some(draft(0)), WRITE), "an empty draft is a beginning");
+        assert_eq!(opened(None, WRITE | CREAT | EXCL), ANEW);
+        assert_eq!(opened(None, APPEND | CREAT), ANEW);
+        // Without TRUNC over an accepted file: it must be written from its beginning to its end.
+        for flags in [WRITE, WRITE | CREAT] {
+            assert_eq!(opened(Some(accepted(9)), flags), Some(How::Anew { over: 9 }));
+        }
     }
 
     #[test]
-    fn going_on_where_another_stopped_is_refused() {
-        for flags in [WRITE, WRITE | CREAT, WRITE | APPEND | CREAT, WRITE | APPEND | CREAT | TRUNC] {
-            assert!(!begins(Some(draft(9)), flags), "{flags:#x}");
+    fn a_draft_is_gone_on_with_unless_it_is_emptied() {
+        for flags in [WRITE, WRITE | CREAT] {
+            assert_eq!(opened(Some(draft(9)), flags), Some(How::GoOn { append: false }));
         }
-        for flags in [WRITE, WRITE | APPEND | CREAT] {
-            assert!(!begins(Some(accepted(9)), flags), "{flags:#x}");
-        }
+        assert_eq!(opened(Some(draft(0)), WRITE | APPEND | CREAT), Some(How::GoOn { append: true }));
+        assert_eq!(opened(Some(accepted(9)), WRITE | APPEND), None, "nothing is added to an accepted file");
     }
 
     #[test]
     fn exclusive_and_missing_are_respected() {
-        assert!(!begins(Some(draft(0)), WRITE | CREAT | EXCL));
-        assert!(!begins(Some(accepted(9)), WRITE | CREAT | TRUNC | EXCL));
-        assert!(!begins(None, WRITE));
+        assert_eq!(opened(Some(draft(0)), WRITE | CREAT | EXCL), None);
+        assert_eq!(opened(Some(accepted(9)), WRITE | CREAT | TRUNC | EXCL), None);
+        assert_eq!(opened(None, WRITE), None);
     }
 }

@@ -75,14 +75,22 @@ impl Incoming {
     /// SETSTAT of an upload under way.
     ///
     /// # Errors
-    /// A size other than what was received.
-    pub fn set(&mut self, wanted: Wanted) -> Result<(), Refusal> {
-        fits_size(wanted, self.size())?;
-        if let (Some(upload), Some(modified)) = (&mut self.upload, wanted.modified_at()) {
+    /// The upload has failed, or cannot be cut so.
+    pub async fn set(&mut self, wanted: Wanted) -> Result<(), Refusal> {
+        let Some(upload) = &mut self.upload else { return self.failed.clone().map_or(Ok(()), Err) };
+        if let Some(size) = wanted.size {
+            upload.set_size(size).await?;
+        }
+        if let Some(modified) = wanted.modified_at() {
             upload.set_modified(modified);
             self.modified = Some(modified);
         }
         Ok(())
+    }
+
+    /// What its own session is shown of it.
+    pub fn stat(&self, now: Timestamp) -> Stat {
+        Stat::file(self.size(), self.modified.unwrap_or(now))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Files by path: STAT, SETSTAT, REMOVE, RENAME, and what is not offered (draft-ietf-secsh-filexfer-02, sections 6.5 to
 //! 6.10).
 //!
-//! Must never change an accepted upload, but for the time that its client wants kept. Called by `dispatch`.
+//! Must never change an accepted upload, but for its listing: the time that its client wants kept, and whether it is
+//! listed at all. Called by `dispatch`.
 
 use super::attrs::Wanted;
 use super::dispatch::Request;
@@ -18,6 +19,11 @@ use crate::types::Refusal;
 pub(super) async fn stat(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let path = request.path(core)?;
     let node = tree::locate(&core.shared, path)?;
+    if let tree::Node::Provider(Node::Upload(spot)) = &node
+        && let Some(incoming) = core.handles.upload_at(spot)
+    {
+        return Ok(Answer::Stat(incoming.stat(core.shared.now())));
+    }
     if let tree::Node::Provider(Node::Upload(spot)) = &node
         && core.turns.is_busy(spot)
     {
@@ -45,7 +51,7 @@ pub(super) async fn setstat(core: &mut Core, mut request: Request<'_>) -> Result
         _ => return Err(read_only().into()),
     };
     if let Some(incoming) = core.handles.upload_at(&spot) {
-        incoming.set(wanted)?;
+        incoming.set(wanted).await?;
         return Ok(Answer::Done);
     }
     let shared = core.shared.clone();
@@ -53,19 +59,30 @@ pub(super) async fn setstat(core: &mut Core, mut request: Request<'_>) -> Result
 }
 
 async fn set(shared: &Shared, spot: &Spot, wanted: Wanted) -> Result<Answer, Refusal> {
-    let found = provider::find(shared, spot).await?.ok_or_else(missing)?;
-    fits_size(wanted, found.size())?;
+    let mut found = provider::find(shared, spot).await?.ok_or_else(missing)?;
+    let (intake, principal) = (&shared.services.intake, &shared.principal);
+    match (&found, wanted.size) {
+        (Found::Draft(_), Some(size)) => intake.cut(principal, &spot.place, &spot.name, size).await?,
+        // A client that writes over a file in place empties it first: what was accepted stays, a draft stands before it.
+        (Found::Accepted(listed), Some(0)) if listed.size > 0 => {
+            intake.empty(principal, &spot.place, &spot.name).await?;
+            found = provider::find(shared, spot).await?.ok_or_else(missing)?;
+        }
+        (Found::Accepted(listed), _) => fits_size(wanted, listed.size)?,
+        (Found::Draft(_), None) => {}
+    }
     let Some(modified) = wanted.modified_at() else { return Ok(Answer::Done) };
     match found {
         Found::Accepted(listed) => {
             shared.services.ledger.touch(listed.upload, modified).await.map_err(ledger_failed)?;
         }
         // Kept for what it becomes: rclone sets the time before the rename, and compares it the next night.
-        Found::Draft(draft) => shared.services.intake.set_modified(shared.principal.org(), draft.upload, modified),
+        Found::Draft(draft) => intake.set_modified(principal.org(), draft.upload, modified),
     }
     Ok(Answer::Done)
 }
 
+/// A draft is gone. An accepted file is listed no more, and nothing else changes: it stays stored, queued and recorded.
 pub(super) async fn remove(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let path = request.path(core)?;
     let spot = match node(&core.shared, path)? {
@@ -80,11 +97,11 @@ pub(super) async fn remove(core: &mut Core, mut request: Request<'_>) -> Result<
                 shared.services.intake.remove(&shared.principal, &spot.place, &spot.name).await?;
                 Ok(Answer::Done)
             }
-            Some(Found::Accepted(_)) => Err(Refusal::denied(format!(
-                "an accepted upload cannot be removed: to correct it, upload over it. A program that removes the \
-                 old file first (WinSCP, for its .filepart) must write directly: see /help.txt, or ask {}",
-                shared.config().server.contact
-            ))),
+            Some(Found::Accepted(listed)) => {
+                let (ledger, actor) = (&shared.services.ledger, shared.principal.actor().clone());
+                let unlisted = ledger.unlist(listed.upload, actor, shared.now()).await.map_err(ledger_failed)?;
+                if unlisted { Ok(Answer::Done) } else { Err(missing()) }
+            }
             None => Err(missing()),
         }
     })

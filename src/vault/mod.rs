@@ -1,5 +1,5 @@
-//! Sealed objects at rest: `<state>/vault/<2 hex>/<upload>.age`, and uploads under way in `<state>/spool/`. What `keep`
-//! returned from is durable.
+//! Sealed objects at rest: `<state>/vault/<2 hex>/<upload>.age`; uploads under way and drafts in `<state>/spool/`, as
+//! `<upload>.<number>.age`, each draft with its ticket, `<upload>.ticket`. What `keep` returned from is durable.
 //!
 //! Names files by ids of our own making, never by anything a client said. Holds ciphertext only. Called by `intake`
 //! (writing), `sftp` (reading for loaders) and `daemon` (recovery, retention).
@@ -8,15 +8,16 @@
 //! ```text
 //! open      mkdir(state, state/vault, state/spool; 0700), fsync of each parent
 //!           mkdir(vault/00 .. vault/ff, 0700), fsync(vault)
-//! create    open(spool/ID.age, O_CREAT|O_EXCL|O_WRONLY, 0600)
+//! create    open(spool/ID.N.age, O_CREAT|O_EXCL|O_WRONLY, 0600)
 //! write     write(256 KiB) ...;  every 16 MiB fdatasync(a second descriptor) in a thread, one at a time;
 //!           with 64 MiB not yet on the disk the writer waits for it
 //! keep      wait for that thread
-//!           fdatasync(spool/ID.age)               the data, and the size it needs
-//!           rename(spool/ID.age, vault/XX/ID.age)
+//!           fdatasync(spool/ID.N.age)             the data, and the size it needs
+//!           rename(spool/ID.N.age, vault/XX/ID.age)
 //!           fsync(vault/XX)                       the name; should the old one come back, start-up clears the spool
 //! remove    unlink(vault/XX/ID.age), fsync(vault/XX)
-//! drop      unlink(spool/ID.age)                  not synced: start-up clears the spool
+//! drop      unlink(spool/ID.N.age)                not synced: start-up clears the spool
+//! ticket    write(spool/ID.ticket.new), rename(spool/ID.ticket)   not synced: the key to it does not outlive the power
 //! ```
 //! XX are the last two digits of the id, which are random (the first ones are a time).
 //!
@@ -28,14 +29,18 @@
 
 mod durable;
 mod object;
+mod run;
 mod spool;
+mod tickets;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use object::Object;
+pub use run::Run;
 pub use spool::Spool;
 
 use crate::types::UploadId;
@@ -81,12 +86,17 @@ impl Vault {
         Ok(Self(Arc::new(Inner { vault, spool })))
     }
 
-    /// Begins an object. Blocking.
+    /// Begins the file `number` of an upload. Blocking.
     ///
     /// # Errors
     /// The file cannot be made; it exists already, say.
-    pub fn create(&self, upload: UploadId) -> io::Result<Spool> {
-        Spool::create(self.clone(), upload)
+    pub fn create(&self, upload: UploadId, number: u32) -> io::Result<Spool> {
+        Spool::create(self.clone(), upload, number)
+    }
+
+    /// A file that a ticket names; whether it is there shows when it is read.
+    pub fn run(&self, upload: UploadId, number: u32) -> Run {
+        Run::new(self.clone(), upload, number)
     }
 
     /// Opens an object for reading. Blocking.
@@ -136,24 +146,31 @@ impl Vault {
         Ok(objects)
     }
 
-    /// Removes every upload's file in the spool, returning whose it was; for recovery, before any upload begins. Blocking.
+    /// What is in the spool: the files of each upload by number, in order. Blocking.
     ///
     /// # Errors
-    /// A file that cannot be removed.
-    pub fn clear_spool(&self) -> io::Result<Vec<UploadId>> {
-        let mut cleared = vec![];
+    /// The directory cannot be read.
+    pub fn spooled(&self) -> io::Result<BTreeMap<UploadId, Vec<u32>>> {
+        let mut spooled = BTreeMap::<_, Vec<u32>>::new();
         for entry in fs::read_dir(&self.0.spool).map_err(context(&self.0.spool))? {
             let path = entry.map_err(context(&self.0.spool))?.path();
-            let Some(upload) = upload_of(&path) else {
-                foreign(&path);
-                continue;
-            };
-            fs::remove_file(&path).map_err(context(&path))?;
-            cleared.push(upload);
+            match spooled_of(&path) {
+                Some((upload, number)) => spooled.entry(upload).or_default().push(number),
+                None if tickets::is_ticket(&path) => {}
+                None => foreign(&path),
+            }
         }
-        sync_directory(&self.0.spool)?;
-        cleared.sort_unstable();
-        Ok(cleared)
+        spooled.values_mut().for_each(|numbers| numbers.sort_unstable());
+        Ok(spooled)
+    }
+
+    /// Removes a file of the spool that belongs to no draft; for recovery, before any upload begins. Blocking.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn clear(&self, upload: UploadId, number: u32) -> io::Result<()> {
+        let path = self.spool_path(upload, number);
+        fs::remove_file(&path).map_err(context(&path))
     }
 
     /// (free, total) bytes of the file system, as an unprivileged user may use them. Blocking.
@@ -165,8 +182,8 @@ impl Vault {
         Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
     }
 
-    fn spool_path(&self, upload: UploadId) -> PathBuf {
-        self.0.spool.join(format!("{upload}{SUFFIX}"))
+    fn spool_path(&self, upload: UploadId, number: u32) -> PathBuf {
+        self.0.spool.join(format!("{upload}.{number}{SUFFIX}"))
     }
 
     fn shard_path(&self, upload: UploadId) -> PathBuf {
@@ -185,6 +202,12 @@ fn is_shard(name: &str) -> bool {
 
 fn upload_of(path: &Path) -> Option<UploadId> {
     path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+fn spooled_of(path: &Path) -> Option<(UploadId, u32)> {
+    let (upload, number) = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.split_once('.')?;
+    let spooled = (upload.parse().ok()?, number.parse().ok()?);
+    (format!("{}.{}", spooled.0, spooled.1) == format!("{upload}.{number}")).then_some(spooled)
 }
 
 fn foreign(path: &Path) {
@@ -216,14 +239,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(&dir.path().join("state")).unwrap();
         let upload = id(1);
-        let mut spool = vault.create(upload).unwrap();
+        let mut spool = vault.create(upload, 0).unwrap();
         spool.write(b"sealed ").unwrap();
         spool.write(b"bytes").unwrap();
         assert_eq!(spool.size(), 12);
-        assert_eq!(mode(&vault.spool_path(upload)), 0o600);
+        assert_eq!(mode(&vault.spool_path(upload, 0)), 0o600);
         assert_eq!(spool.keep().unwrap(), 12);
 
-        assert!(!vault.spool_path(upload).exists());
+        assert!(!vault.spool_path(upload, 0).exists());
         assert_eq!(vault.objects().unwrap(), [upload]);
         let object = vault.read(upload).unwrap();
         let mut buffer = [0; 8];
@@ -244,7 +267,7 @@ mod tests {
     fn a_dropped_spool_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path()).unwrap();
-        let mut spool = vault.create(id(1)).unwrap();
+        let mut spool = vault.create(id(1), 0).unwrap();
         spool.write(&[7; 100_000]).unwrap();
         drop(spool);
         assert_eq!(fs::read_dir(&vault.0.spool).unwrap().count(), 0);
@@ -252,14 +275,33 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_has_one_spool_file() {
+    fn a_run_stays_as_long_as_it_is_held_or_when_it_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path()).unwrap();
-        let _spool = vault.create(id(1));
+        let run = |number, bytes: &[u8]| {
+            let mut spool = vault.create(id(1), number).unwrap();
+            spool.write(bytes).unwrap();
+            spool.into_run().unwrap()
+        };
+        let (gone, mut left) = (run(0, b"a"), run(1, b"bc"));
+        assert_eq!((gone.size().unwrap(), left.size().unwrap(), left.number()), (1, 2, 1));
+        drop(gone);
+        left.leave();
+        drop(left);
+        assert_eq!(vault.spooled().unwrap(), BTreeMap::from([(id(1), vec![1])]));
+        assert_eq!(vault.run(id(1), 1).size().unwrap(), 2, "and now it is gone");
+        assert!(vault.spooled().unwrap().is_empty() && vault.run(id(1), 1).open().is_err());
+    }
+
+    #[test]
+    fn a_file_of_the_spool_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        let _spool = vault.create(id(1), 0);
         let upload = id(2);
-        let first = vault.create(upload).unwrap();
-        assert_eq!(vault.create(upload).err().unwrap().kind(), io::ErrorKind::AlreadyExists);
-        assert!(vault.spool_path(upload).exists(), "the one that failed must not remove the other's file");
+        let first = vault.create(upload, 0).unwrap();
+        assert_eq!(vault.create(upload, 0).err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+        assert!(vault.spool_path(upload, 0).exists(), "the one that failed must not remove the other's file");
         drop(first);
     }
 
@@ -268,15 +310,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path()).unwrap();
         let (left, kept) = (id(1), id(2));
-        vault.create(kept).unwrap().keep().unwrap();
-        fs::write(vault.spool_path(left), b"half").unwrap();
-        let foreign = [vault.0.spool.join("notes.txt"), vault.shard_path(kept).join("x.age"), vault.0.vault.join("zz")];
+        vault.create(kept, 0).unwrap().keep().unwrap();
+        fs::write(vault.spool_path(left, 3), b"half").unwrap();
+        let foreign = [vault.0.spool.join("notes.txt"), vault.0.spool.join(format!("{left}.03.age")), vault.shard_path(kept).join("x.age"), vault.0.vault.join("zz")];
         for path in &foreign {
             fs::write(path, b"?").unwrap();
         }
         let vault = Vault::open(dir.path()).unwrap();
-        assert_eq!(vault.clear_spool().unwrap(), [left]);
-        assert_eq!(vault.clear_spool().unwrap(), []);
+        assert_eq!(vault.spooled().unwrap(), BTreeMap::from([(left, vec![3])]));
+        vault.clear(left, 3).unwrap();
+        assert!(vault.spooled().unwrap().is_empty() && vault.clear(left, 3).is_err());
         assert_eq!(vault.objects().unwrap(), [kept]);
         assert!(foreign.iter().all(|path| path.exists()));
     }
@@ -286,7 +329,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path()).unwrap();
         let upload = id(1);
-        let mut spool = vault.create(upload).unwrap();
+        let mut spool = vault.create(upload, 0).unwrap();
         spool.write(b"x").unwrap();
         fs::remove_dir(vault.shard_path(upload)).unwrap();
         fs::write(vault.shard_path(upload), b"in the way").unwrap();

@@ -1,4 +1,4 @@
-//! An object being written: appended to, written back as it goes, then kept or gone.
+//! A file of the spool being written: appended to, written back as it goes; then an object, a draft's run, or gone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use super::Vault;
 use super::durable::{context, sync_directory};
+use super::{Run, Vault};
 use crate::types::UploadId;
 
 /// Bytes after which the next write-back begins.
@@ -15,11 +15,12 @@ const WRITE_BACK: u64 = 16 << 20;
 /// Bytes that may not be on the disk yet; more wait for the disk.
 const DIRTY_MAX: u64 = 64 << 20;
 
-/// An object being written. Dropping it removes it.
+/// A file being written. Dropping it removes it.
 #[derive(Debug)]
 pub struct Spool {
     vault: Vault,
     upload: UploadId,
+    number: u32,
     path: PathBuf,
     file: File,
     size: u64,
@@ -35,11 +36,12 @@ pub struct Spool {
 }
 
 impl Spool {
-    pub(super) fn create(vault: Vault, upload: UploadId) -> io::Result<Self> {
-        let path = vault.spool_path(upload);
+    pub(super) fn create(vault: Vault, upload: UploadId, number: u32) -> io::Result<Self> {
+        let path = vault.spool_path(upload, number);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(context(&path))?;
         let (size, written_back, synced) = (0, 0, 0);
-        Ok(Self { vault, upload, path, file, size, written_back, synced, syncing: None, broken: None, kept: false })
+        let (syncing, broken) = (None, None);
+        Ok(Self { vault, upload, number, path, file, size, written_back, synced, syncing, broken, kept: false })
     }
 
     /// Appends. Written back to the disk as it goes, so that `keep` has little left to wait for. Blocking.
@@ -59,6 +61,27 @@ impl Spool {
     /// Sealed bytes so far.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Which of its upload's files it is.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// From now on the file outlives this: the next start goes on with its draft.
+    pub fn leave(&mut self) {
+        self.kept = true;
+    }
+
+    /// Ends the writing: what is there stays, for a draft. Not synced, and closed: drafts may be many.
+    ///
+    /// # Errors
+    /// A write or sync failed before; the file is gone then.
+    pub fn into_run(mut self) -> io::Result<Run> {
+        self.unbroken()?;
+        self.join()?;
+        self.kept = true;
+        Ok(Run::new(self.vault.clone(), self.upload, self.number))
     }
 
     /// Waits until all that was written is on the disk. Blocking.
@@ -152,7 +175,7 @@ mod tests {
 
     fn spool(dir: &tempfile::TempDir) -> (Vault, Spool) {
         let vault = Vault::open(dir.path()).unwrap();
-        let spool = vault.create(UploadId::new(Timestamp::UNIX_EPOCH)).unwrap();
+        let spool = vault.create(UploadId::new(Timestamp::UNIX_EPOCH), 0).unwrap();
         (vault, spool)
     }
 
@@ -179,7 +202,7 @@ mod tests {
         assert_eq!(spool.write(b"y").unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(spool.keep().unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(vault.objects().unwrap(), []);
-        assert_eq!(vault.clear_spool().unwrap(), []);
+        assert!(vault.spooled().unwrap().is_empty());
     }
 
     #[test]

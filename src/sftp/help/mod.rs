@@ -172,6 +172,7 @@ pub(super) mod tests {
             paths: Paths { state: "/s".into(), runtime: "/r".into(), keys: "/k".into() },
             intake: IntakeSettings {
                 drafts_expire: Duration::from_secs(86_400),
+                segments: 64,
                 reorder_window: 1 << 20,
                 uploads_per_org: 256,
                 working_suffixes: vec![".filepart".into(), ".part".into()],

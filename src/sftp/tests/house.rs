@@ -12,7 +12,7 @@ use crate::access::{Access, Admission, Principal};
 use crate::audit::Kind;
 use crate::check::{Format, Rules};
 use crate::config::{Config, ContractFile, Dataset};
-use crate::intake::Intake;
+use crate::intake::{Intake, SpoolKey};
 use crate::ledger::{Filter, Ledger, Logged};
 use crate::sftp::reply::string;
 use crate::sftp::wire::Reader;
@@ -66,7 +66,8 @@ impl House {
         let (sender, live) = watch::channel(Arc::new(config));
         let recorder = ledger.recorder();
         let access = Access::new(live.clone(), recorder.clone(), clock.clone());
-        let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone());
+        let key = SpoolKey::generate().unwrap();
+        let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone(), key);
         let services =
             Arc::new(Services { config: live, intake, ledger, vault, recorder, clock, contract: Default::default() });
         let accounts = accounts.into_iter().map(|(name, _, key)| (name, key)).collect();
