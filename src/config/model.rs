@@ -14,7 +14,7 @@ pub use crate::check::{
     Compression, Dialect, Encoding, Format, Limits as TableLimits, Policy, RuleSet, Rules, Severity, TableRules,
 };
 use crate::seal::Recipient;
-use crate::types::{AccountName, DatasetName, DigestKind, Fingerprint, OrgId, Role, Take};
+use crate::types::{AccountName, DatasetName, DigestKind, FileName, Fingerprint, OrgId, Role, Take};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -253,7 +253,10 @@ pub struct Dataset {
     pub scan: bool,
     /// `repeated`: an accepted upload of this organisation and dataset had the same bytes.
     pub repeated: Severity,
+    /// `interrupted`: it ends where a full-size write ends, and nothing vouches for it.
+    pub interrupted: Severity,
     pub companion: Companion,
+    pub complete: Completion,
     /// The files that say what is demanded, for /contract: this dataset's TOML, its schema and code lists.
     pub contract: Vec<ContractFile>,
 }
@@ -270,7 +273,9 @@ impl Dataset {
             on_reject: OnReject::Discard,
             scan: false,
             repeated: Severity::Flag,
+            interrupted: Severity::Flag,
             companion: Companion::default(),
+            complete: Completion::Close,
             contract: Vec::new(),
         }
     }
@@ -293,6 +298,38 @@ pub struct Companion {
     pub kinds: BTreeSet<CompanionKind>,
     /// An extract without one is rejected.
     pub required: bool,
+}
+
+/// `complete`: what makes an upload whole, besides its own CLOSE and, from a working name, its RENAME.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Completion {
+    #[default]
+    Close,
+    /// A companion of it, before or after it.
+    Companion,
+    /// A marker file, after it.
+    Marker(Marker),
+}
+
+/// `marker`, such as `{name}.done`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marker {
+    /// Before the extract's name.
+    pub before: String,
+    /// After it.
+    pub after: String,
+}
+
+impl Marker {
+    /// The extract that a file of this name is the marker of, if it is one.
+    pub fn about(&self, name: &FileName) -> Option<FileName> {
+        name.as_str().strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?.parse().ok()
+    }
+
+    /// The marker's name for an extract's.
+    pub fn of(&self, name: &str) -> String {
+        format!("{}{name}{}", self.before, self.after)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

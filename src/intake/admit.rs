@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use super::registry::Demands;
+use super::registry::{Demands, Vouches};
 use super::{Inner, companion, working};
 use crate::check::Rules;
 use crate::config::units::format_size;
-use crate::config::{CompanionKind, Config, Dataset, OnReject, Org};
+use crate::config::{Completion, Config, Dataset, OnReject, Org};
 use crate::types::*;
 
 /// Where an upload belongs.
@@ -20,8 +20,8 @@ pub(super) struct Admitted<'a> {
     pub final_name: FileName,
     /// `name` is a working name: CLOSE leaves a draft.
     pub working: bool,
-    /// It is a companion of this kind, which vouches for an extract of the dataset; none for an extract.
-    pub vouches: Option<CompanionKind>,
+    /// It vouches for an extract of the dataset; none for an extract.
+    pub vouches: Option<Vouches>,
     /// The named parts of the extract's name.
     pub parts: BTreeMap<String, String>,
 }
@@ -32,6 +32,8 @@ impl Admitted<'_> {
             quarantine: self.dataset.on_reject == OnReject::Quarantine,
             repeated: self.dataset.repeated,
             companion: self.dataset.companion.clone(),
+            complete: self.dataset.complete.clone(),
+            interrupted: self.dataset.interrupted,
             vouches: self.vouches,
             parts: self.parts.clone(),
         }
@@ -62,9 +64,9 @@ pub(super) fn admit<'a>(
     Err(refused.unwrap_or_else(|| Refusal::rejected("this name cannot be used: choose another")))
 }
 
-type Fit<'a> = (&'a Dataset, Option<CompanionKind>, BTreeMap<String, String>);
+type Fit<'a> = (&'a Dataset, Option<Vouches>, BTreeMap<String, String>);
 
-/// The dataset that takes a final name, as an extract's or, where it takes such, as a companion's.
+/// The dataset that takes a final name, as an extract's or, where it takes such, as a companion's or a marker's.
 fn fit<'a>(config: &'a Config, org: &'a Org, place: &Place, name: &FileName) -> Result<Fit<'a>, Refusal> {
     let extract = |name: &FileName| {
         let dataset = dataset(config, org, place, name)?;
@@ -76,7 +78,16 @@ fn fit<'a>(config: &'a Config, org: &'a Org, place: &Place, name: &FileName) -> 
         && let Ok((dataset, parts)) = extract(&about)
         && dataset.companion.kinds.contains(&kind)
     {
-        return Ok((dataset, Some(kind), parts));
+        return Ok((dataset, Some(Vouches::Companion(kind)), parts));
+    }
+    for marked in org.datasets.iter().filter_map(|name| config.datasets.get(name)) {
+        if let Completion::Marker(marker) = &marked.complete
+            && let Some(about) = marker.about(name)
+            && let Ok((dataset, parts)) = extract(&about)
+            && dataset.name == marked.name
+        {
+            return Ok((dataset, Some(Vouches::Marker), parts));
+        }
     }
     extract(name).map(|(dataset, parts)| (dataset, None, parts))
 }

@@ -215,21 +215,22 @@ impl Intake {
         }
         let to = (to.0.clone(), to.1.clone());
         let actor = principal.actor().clone();
-        if admitted.working {
-            let event = ending::renamed(&facts, actor, &to.0, &to.1, self.0.clock.now());
-            let Some(replaced) = self.0.registry.relabel(&facts, to.0, to.1) else { return Err(completing(from.1)) };
-            self.0.recorder.record(event).await;
-            self.0.replaced(replaced, principal.actor()).await;
-            self.0.rewrite(facts.upload).await;
-            return Ok(Closed::Draft { size: facts.size() });
-        }
-        if !closed {
+        if !closed && !admitted.working {
             return Err(Refusal::denied(format!(
                 "the connection was lost before {:?} was whole: go on with it first (at byte {}), or send it again from its \
                  beginning, then rename it",
                 from.1.as_str(),
                 facts.size()
             )));
+        }
+        let waits = !admitted.working && ending::waits(&self.0, &facts, &to.0, &to.1).await?;
+        if admitted.working || waits {
+            let event = ending::renamed(&facts, actor, &to.0, &to.1, self.0.clock.now());
+            let Some(replaced) = self.0.registry.relabel(&facts, to.0, to.1) else { return Err(completing(from.1)) };
+            self.0.recorder.record(event).await;
+            self.0.replaced(replaced, principal.actor()).await;
+            self.0.rewrite(facts.upload).await;
+            return Ok(Closed::Draft { size: facts.size() });
         }
         let Some(draft) = self.0.registry.complete(facts.upload) else { return Err(completing(from.1)) };
         let gateway = config.server.name.clone();

@@ -3,6 +3,7 @@
 //! Must never answer OK before the ledger has committed, nor leave an object that the ledger does not know. Called by
 //! `upload` and `intake`; `recording` tells the ledger.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -10,13 +11,14 @@ use tokio::task::JoinHandle;
 use super::consolidation::consolidate;
 use super::lane::{self, Ended as Came};
 use super::pipeline::{Broken, Finished, Stop, Stored, Want};
-use super::registry::{Body, Draft, Facts};
+use super::registry::{Body, Draft, Facts, Vouches};
 use super::segments::Segments;
 use super::upload::Upload;
 use super::{Closed, Inner, order};
 use crate::audit::{Event, Kind, Restricted};
 use crate::check::{ErrorType, Outcome};
-use crate::ledger::Ended;
+use crate::config::Completion;
+use crate::ledger::{Ended, Vouched};
 use crate::types::*;
 
 /// An upload's entry in the registry goes when this does, whatever ends the task that holds it.
@@ -44,6 +46,8 @@ pub(super) struct End {
     pub gateway: String,
     pub place: Place,
     pub name: FileName,
+    /// It ends as a broken off upload does, and was not renamed or marked as whole.
+    pub interrupted: bool,
     /// What it was put together from: gone, with its keys, before the ledger is asked to accept it.
     pub segments: Option<Segments>,
 }
@@ -51,9 +55,13 @@ pub(super) struct End {
 /// CLOSE: the verdict, and what follows from it.
 pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     let (intake, facts) = (upload.intake.clone(), upload.facts.clone());
-    if let (Some(closed), Ok(()), false) = (upload.resumed, upload.fault(), upload.writes.any() || upload.was_cut()) {
+    let waits = !upload.working && waits(&intake, &facts, &facts.label().0, &upload.final_name).await?;
+    if let (Some(closed), Ok(()), false) = (upload.resumed, upload.fault(), upload.writes.any() || upload.was_cut())
+        && (!closed || upload.working || waits)
+    {
         return untouched(upload, closed).await;
     }
+    let waits = waits || upload.working;
     if upload.pieces.is_some() && upload.fault().is_ok() {
         upload.spill().await;
     }
@@ -71,7 +79,7 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         intake.aborted(&facts, &refusal.reason).await;
         return Err(refusal.clone());
     }
-    let want = match (&unfit, upload.working) {
+    let want = match (&unfit, waits) {
         // It went over the quota: nothing more may be kept.
         (Some(refusal), _) if refusal.kind == RefusalKind::Denied => Want::Nothing,
         (Some(_), _) => Want::Rejected,
@@ -84,10 +92,11 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     };
     let (actor, gateway, place) = (facts.actor.clone(), upload.gateway.clone(), facts.label().0);
     let name = upload.final_name.clone();
-    let end = End { intake: intake.clone(), facts: facts.clone(), actor, gateway, place, name, segments: None };
+    let (interrupted, segments) = (upload.writes.look_interrupted(), None);
+    let end = End { intake: intake.clone(), facts: facts.clone(), actor, gateway, place, name, interrupted, segments };
     let finished = match came {
         Came::Whole(finished) => finished,
-        Came::Pieces(segments) if upload.working && unfit.is_none() => {
+        Came::Pieces(segments) if waits && unfit.is_none() => {
             entry.stays = true;
             return Ok(end.keep_closed(Body::Pieces(segments)).await);
         }
@@ -101,11 +110,35 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     if let Some(refusal) = unfit {
         return end.comes_to(unfit_for(finished, refusal)).await;
     }
-    if upload.working && finished.outcome.report.acceptable() {
+    if waits && finished.outcome.report.acceptable() {
         entry.stays = true;
         return Ok(end.keep_closed(Body::Whole(finished)).await);
     }
     end.comes_to(finished).await
+}
+
+/// Whether a file that is closed, or renamed, under a final name waits for what completes it: its marker, or its companion
+/// if that has not come.
+///
+/// # Errors
+/// The ledger does not say.
+pub(super) async fn waits(intake: &Inner, facts: &Facts, place: &Place, name: &FileName) -> Result<bool, Refusal> {
+    if facts.demands.vouches.is_some() {
+        return Ok(false);
+    }
+    match facts.demands.complete {
+        Completion::Close => Ok(false),
+        Completion::Marker(_) => Ok(true),
+        Completion::Companion => {
+            let (org, dataset) = (facts.org.clone(), facts.dataset.clone());
+            let about = Vouched { org, dataset, place: place.clone(), name: name.clone() };
+            let (_, companions) = intake.ledger.companions(&about).await.map_err(|error| {
+                tracing::error!(upload.id = %facts.upload, %error, "the ledger did not say whether a companion waits");
+                Refusal::failure("the gateway's records cannot be read at the moment: try again later")
+            })?;
+            Ok(!companions.iter().any(|companion| companion.used.is_none()))
+        }
+    }
 }
 
 /// A draft was opened and closed, and nothing was written: it stays what it was.
@@ -150,8 +183,18 @@ fn unfit(upload: &Upload) -> Option<Refusal> {
     }
 }
 
-/// A RENAME to a final name: the draft comes to its end under it.
-pub(super) async fn complete(
+/// A RENAME to a final name, a marker or a companion: the draft comes to its end under its name.
+pub(super) fn complete(
+    intake: Arc<Inner>,
+    draft: Draft,
+    actor: Actor,
+    gateway: String,
+    to: (Place, FileName),
+) -> Pin<Box<dyn Future<Output = Result<Closed, Refusal>> + Send>> {
+    Box::pin(completed(intake, draft, actor, gateway, to))
+}
+
+async fn completed(
     intake: Arc<Inner>,
     draft: Draft,
     actor: Actor,
@@ -160,8 +203,10 @@ pub(super) async fn complete(
 ) -> Result<Closed, Refusal> {
     let Draft { facts, body, .. } = draft;
     let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
-    intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
-    let end = End { intake, facts: facts.clone(), actor, gateway, place: place.clone(), name: name.clone(), segments: None };
+    if facts.label() != (place.clone(), name.clone()) {
+        intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
+    }
+    let end = End { intake, facts: facts.clone(), actor, gateway, place: place.clone(), name: name.clone(), interrupted: false, segments: None };
     match body {
         Body::Whole(finished) => {
             facts.relabel(place, name);
@@ -229,8 +274,10 @@ impl End {
 
     /// Accepted, rejected, or noted as a companion.
     pub(super) async fn comes_to(mut self, mut finished: Finished) -> Result<Closed, Refusal> {
-        if self.facts.demands.vouches.is_some() {
-            return self.note_companion(finished).await;
+        match self.facts.demands.vouches {
+            None => {}
+            Some(Vouches::Companion(_)) => return self.note_companion(finished).await,
+            Some(Vouches::Marker) => return self.mark(finished).await,
         }
         let intake = self.intake.clone();
         let vouched = match self.vouched(&mut finished).await {

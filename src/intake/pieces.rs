@@ -63,13 +63,19 @@ impl Pieces {
         if bytes.is_empty() {
             return Ok(());
         }
-        let (run, start) = match &mut self.run {
+        let (run, _) = match &mut self.run {
             Some(run) => run,
             none => none.insert((Sealing::begin(&mut self.origin)?, self.at)),
         };
         run.push(bytes)?;
         self.at += bytes.len() as u64;
-        let Some(keeper) = &self.keeper else { return Ok(()) };
+        self.announce();
+        Ok(())
+    }
+
+    /// How far a draft of it would go, and that the run has a file now.
+    fn announce(&mut self) {
+        let (Some(keeper), Some((run, start))) = (&self.keeper, &self.run) else { return };
         if *start <= self.whole {
             keeper.facts.set_sealed(self.whole.max(*start + run.sealed()));
         }
@@ -79,7 +85,6 @@ impl Pieces {
             self.ticketed = true;
             keeper.writing(&self.segments, Some(&(number, header, key, *start)));
         }
-        Ok(())
     }
 
     /// The next bytes belong somewhere else.
@@ -121,6 +126,7 @@ impl Pieces {
     /// Brings all whole chunks to the disk.
     pub(super) fn sync(&mut self) -> Result<(), Broken> {
         let synced = self.run.as_mut().map_or(Ok(()), |(run, _)| run.sync());
+        self.announce();
         self.unbroken(synced)
     }
 

@@ -282,8 +282,10 @@ impl Pipeline {
     pub(super) fn sync(&mut self) -> Result<(), Broken> {
         let Some(sealing) = &mut self.sealing else { return Ok(()) };
         let synced = sealing.sync();
-        if let Err(broken) = &synced {
-            self.unstored(broken.clone());
+        match &synced {
+            Err(broken) => self.unstored(broken.clone()),
+            Ok(()) if self.stop.is_none() => self.tell(),
+            Ok(()) => {}
         }
         synced
     }

@@ -15,7 +15,7 @@ use super::lane::Handle;
 use super::pipeline::{Finished, Stored};
 use super::segments::Segments;
 use crate::access::Principal;
-use crate::config::{Companion, CompanionKind, Severity};
+use crate::config::{Companion, CompanionKind, Completion, Severity};
 use crate::types::*;
 
 /// What is known of an upload from its beginning.
@@ -44,10 +44,21 @@ pub(super) struct Demands {
     /// The same bytes were accepted before.
     pub repeated: Severity,
     pub companion: Companion,
-    /// It is a companion file of this kind; none for an extract.
-    pub vouches: Option<CompanionKind>,
+    pub complete: Completion,
+    /// It looks broken off.
+    pub interrupted: Severity,
+    /// It is a small file that vouches for an extract; none for an extract.
+    pub vouches: Option<Vouches>,
     /// The named parts of the final name that its content is checked with.
     pub parts: BTreeMap<String, String>,
+}
+
+/// What a small file beside an extract is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vouches {
+    Companion(CompanionKind),
+    /// It says that the extract is whole.
+    Marker,
 }
 
 /// What changes about an upload.
@@ -336,6 +347,14 @@ impl Registry {
         }
     }
 
+    /// Takes the closed draft of that name out to complete it, as [`Registry::complete`] does.
+    pub(super) fn complete_named(&self, org: &OrgId, place: &Place, name: &FileName) -> Option<Draft> {
+        match self.find(org, place, name)? {
+            Found::Kept { facts, closed: true, .. } => self.complete(facts.upload),
+            _ => None,
+        }
+    }
+
     /// Takes out a draft for good.
     pub(super) fn take_draft(&self, upload: UploadId) -> Option<Draft> {
         let mut slots = lock(&self.0);
@@ -456,6 +475,8 @@ mod tests {
                 quarantine: false,
                 repeated: Severity::Flag,
                 companion: Companion::default(),
+                complete: Completion::Close,
+                interrupted: Severity::Flag,
                 vouches: None,
                 parts: BTreeMap::new(),
             },

@@ -494,6 +494,7 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
                 gateway: "x".into(),
                 place: Place::Inbox,
                 name: name.parse().unwrap(),
+                interrupted: false,
                 segments: None,
             };
             let receipt = accepted(end.comes_to(finished).await);

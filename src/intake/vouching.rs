@@ -11,11 +11,11 @@
 
 use super::Closed;
 use super::companion::{self, Disagreement, Known, Said};
-use super::ending::{End, event};
+use super::ending::{End, complete, event};
 use super::pipeline::{Broken, Finished, Stored};
 use crate::audit::Kind;
 use crate::check::ErrorType;
-use crate::config::{CompanionKind, Severity};
+use crate::config::{CompanionKind, Completion, Severity};
 use crate::ledger::{Companion, Earlier, LedgerError, Vouched};
 use crate::types::*;
 
@@ -28,6 +28,9 @@ impl End {
             return Ok(Vec::new());
         }
         let vouched = self.compare_companions(finished).await?;
+        if self.interrupted && vouched.is_empty() {
+            self.doubt_the_end(finished);
+        }
         if finished.outcome.report.acceptable() {
             self.compare_bytes(finished).await?;
         }
@@ -76,6 +79,55 @@ impl End {
         Ok(vouched)
     }
 
+    /// An interrupted `sftp` closes what it sent, as if that were all.
+    fn doubt_the_end(&self, finished: &mut Finished) {
+        let report = &mut finished.outcome.report;
+        let end = "it ends where a full-size write of the client ends, as an upload that was broken off does";
+        match self.facts.demands.interrupted {
+            Severity::Accept => {}
+            Severity::Flag => {
+                let message = format!("{end}: compare its size with that of the file that was sent");
+                report.remark(ErrorType::SourceError, "interrupted", message);
+            }
+            Severity::Reject => {
+                let message = format!(
+                    "{end}, and nothing vouches for it: send it under a working name such as {:?} and rename it, or send what \
+                     vouches for it first",
+                    format!("{}.part", self.name)
+                );
+                report.add(ErrorType::SourceError, "interrupted", message);
+            }
+        }
+    }
+
+    /// A marker: the extract that waits for it is whole, and comes to its end. What the marker's CLOSE is answered is the
+    /// extract's verdict.
+    pub(super) async fn mark(self, mut finished: Finished) -> Result<Closed, Refusal> {
+        let Completion::Marker(marker) = self.facts.demands.complete.clone() else {
+            return Err(self.not_agreeing(finished, "no file waits for a marker here".into()).await);
+        };
+        finished.stored = Stored::Nothing;
+        if !finished.outcome.report.acceptable() {
+            return Err(self.reject(finished, None).await);
+        }
+        let Some((about, draft)) = marker.about(&self.name).and_then(|about| {
+            let draft = self.intake.registry.complete_named(&self.facts.org, &self.place, &about)?;
+            Some((about, draft))
+        }) else {
+            let why = "there is no file here that waits for this marker: send the file first, then its marker";
+            return Err(self.not_agreeing(finished, why.into()).await);
+        };
+        let received = self.intake.clock.now();
+        let event = event(&self.facts, Kind::CompanionReceived, self.actor.clone(), received)
+            .with("kind", "marker")
+            .with("about", about.as_str())
+            .with("vouches_for", draft.facts.upload.to_string());
+        self.intake.log(&self.facts, received, "marker received", None);
+        self.intake.recorder.record(event).await;
+        let Self { intake, actor, gateway, place, .. } = self;
+        complete(intake, draft, actor, gateway, (place, about)).await
+    }
+
     /// Two that are sent at the same moment may both pass: this is against mistakes, which come later.
     async fn compare_bytes(&self, finished: &mut Finished) -> Result<(), LedgerError> {
         let (facts, report) = (&self.facts, &mut finished.outcome.report);
@@ -114,7 +166,7 @@ impl End {
             Ok(said) => said,
             Err(why) => return Err(self.not_agreeing(finished, why).await),
         };
-        let about = self.about(&about);
+        let (file, about) = (about.clone(), self.about(&about));
         let (intake, facts) = (self.intake.clone(), self.facts.clone());
         let (earlier, companions) = match intake.ledger.companions(&about).await {
             Ok(known) => known,
@@ -136,7 +188,14 @@ impl End {
         match intake.ledger.companion(about, Companion { upload, kind, content, received, used }, event).await {
             Ok(true) => {
                 intake.log(&facts, received, "companion received", None);
-                Ok(Closed::Companion)
+                let waiting = match facts.demands.complete {
+                    Completion::Companion if used.is_none() => {
+                        intake.registry.complete_named(&facts.org, &self.place, &file)
+                    }
+                    _ => None,
+                };
+                let Some(draft) = waiting else { return Ok(Closed::Companion) };
+                complete(intake, draft, self.actor, self.gateway, (self.place, file)).await
             }
             Ok(false) => {
                 let why = "too many companion files of your organisation wait for their files: send those first";

@@ -88,9 +88,27 @@ impl Incoming {
         Ok(())
     }
 
+    /// Its content was found not to be acceptable, whatever else comes.
+    pub fn is_rejected(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::is_rejected)
+    }
+
     /// What its own session is shown of it.
     pub fn stat(&self, now: Timestamp) -> Stat {
         Stat::file(self.size(), self.modified.unwrap_or(now))
+    }
+}
+
+impl Drop for Incoming {
+    /// Many clients leave without a CLOSE once a WRITE was refused: what was found wrong is a rejection all the same, with
+    /// its report.
+    fn drop(&mut self) {
+        if self.is_rejected()
+            && let Some(upload) = self.upload.take()
+        {
+            // Its work goes on by itself.
+            drop(upload.close());
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod names;
 mod paths;
 mod provider;
 mod reads;
+mod rejections;
 mod reply;
 mod session;
 mod shared;

@@ -126,7 +126,7 @@ pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> 
         Node::Upload(spot) => match find(shared, spot).await? {
             Some(Found::Draft(draft)) => Ok(Stat::file(draft.size, draft.modified)),
             Some(Found::Accepted(listed)) => Ok(Stat::file(listed.size, listed.modified)),
-            None => Err(missing()),
+            None => Err(shared.rejections.missing(spot)),
         },
     }
 }

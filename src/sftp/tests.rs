@@ -8,6 +8,7 @@ use std::time::Duration;
 use self::house::{Client, House, ROOM, packet, text};
 use super::Out;
 use crate::audit::Kind;
+use crate::ledger::Filter;
 
 const OK: u32 = 0;
 const NO_SUCH_FILE: u32 = 2;
@@ -139,8 +140,8 @@ async fn a_failed_write_fails_the_upload_whatever_follows() {
     let mut client = house.client("nightly").await;
     let handle = client.create("/ims/a.csv").await;
     assert_eq!(client.write(&handle, 0, &csv(100)).await.code(), OK);
-    let jump = client.write(&handle, 50, &csv(100)).await;
-    assert_ne!(jump.code(), OK, "going back");
+    let jump = client.write(&handle, u64::MAX - 50, &csv(100)).await;
+    assert_ne!(jump.code(), OK, "no file is that long");
     let after = client.write(&handle, 100, &csv(100)).await;
     assert_eq!((after.code(), after.message()), (jump.code(), jump.message()));
     assert_ne!(client.close(&handle).await.code(), OK);
@@ -158,7 +159,6 @@ async fn what_is_not_offered_is_refused_with_a_reason() {
         (client.ask(14, &[&text("/new")[..], no_attrs].concat()).await, PERMISSION_DENIED),
         (client.ask(14, &[&text("/ims")[..], no_attrs].concat()).await, FAILURE),
         (client.ask(15, &text("/ims")).await, PERMISSION_DENIED),
-        (client.ask(13, &a).await, PERMISSION_DENIED),
         (client.ask(13, &text("/help.txt")).await, PERMISSION_DENIED),
         (client.ask(18, &[a.clone(), text("/ims/b.csv")].concat()).await, PERMISSION_DENIED),
         (client.ask(20, &[a.clone(), text("/ims/b.csv")].concat()).await, OP_UNSUPPORTED),
@@ -186,6 +186,82 @@ async fn what_is_not_offered_is_refused_with_a_reason() {
     assert_eq!(told[0].event.detail["request"], "MKDIR");
     assert_eq!(told[0].event.detail["path"], "/new");
     assert!(told.iter().any(|told| told.event.detail["path"] == "/ims/a.csv -> /ims/b.csv"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_file_that_is_removed_is_listed_no_more_and_nothing_else_changes() {
+    let house = House::new();
+    let mut client = house.client("nightly").await;
+    assert_eq!(client.put("/ims/a.csv", &csv(100)).await.code(), OK);
+    let a = text("/ims/a.csv");
+    assert_eq!(client.ask(13, &a).await.code(), OK);
+    assert_eq!(client.ask(13, &a).await.code(), NO_SUCH_FILE);
+    assert!(client.list("/ims").await.is_empty());
+    assert_eq!((client.stat("/ims/a.csv").await.code(), client.list("/receipts").await.len()), (NO_SUCH_FILE, 2));
+    let ledger = &house.services.ledger;
+    assert_eq!(ledger.deliveries(&Filter::default()).await.unwrap().len(), 1);
+    let told = house.events(Kind::UploadUnlisted).await;
+    assert_eq!((told.len(), told[0].event.detail["name"].as_str()), (1, Some("a.csv")));
+    assert_eq!(ledger.verify().await.unwrap(), []);
+
+    // As WinSCP overwrites: the old one is removed, then the new one renamed to its name.
+    assert_eq!(client.put("/ims/a.csv.part", &csv(200)).await.code(), OK);
+    assert_eq!(client.ask(18, &[text("/ims/a.csv.part"), a.clone()].concat()).await.code(), OK);
+    assert_eq!(client.stat("/ims/a.csv").await.size(), 200);
+    let uploads = ledger.uploads(&Filter::default()).await.unwrap();
+    assert_eq!(uploads[1].receipt.supersedes, Some(uploads[0].receipt.upload));
+    assert_eq!(ledger.verify().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_session_s_upload_is_listed_with_the_size_to_go_on_at() {
+    let house = House::new();
+    let content = csv(600_000);
+    let mut client = house.client("nightly").await;
+    let handle = client.create("/ims/a.csv").await;
+    for (n, part) in content[..500_000].chunks(100_000).enumerate() {
+        assert_eq!(client.write(&handle, n as u64 * 100_000, part).await.code(), OK);
+    }
+    assert_eq!(client.stat("/ims/a.csv").await.size(), 500_000, "its own session sees what it wrote");
+    drop(client);
+    house.event(Kind::DraftKept).await;
+
+    let mut client = house.client("nightly").await;
+    assert_eq!(client.list("/ims").await, ["a.csv"]);
+    let size = client.stat("/ims/a.csv").await.size();
+    assert!((400_000..500_000).contains(&size), "{size}");
+    // As OpenSSH's reput opens: WRITE, CREAT and APPEND.
+    let handle = client.open("/ims/a.csv", 0xe).await.handle();
+    for (n, part) in content[size as usize..].chunks(100_000).enumerate() {
+        assert_eq!(client.write(&handle, size + n as u64 * 100_000, part).await.code(), OK);
+    }
+    assert_eq!(client.close(&handle).await.code(), OK);
+    let uploads = house.services.ledger.uploads(&Filter::default()).await.unwrap();
+    let sha256 = ring::digest::digest(&ring::digest::SHA256, &content);
+    assert_eq!(uploads[0].receipt.sha256.0, sha256.as_ref());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_may_be_set_by_handle_and_by_path() {
+    let house = House::new();
+    let mut client = house.client("nightly").await;
+    let size = |size: u64| [&1u32.to_be_bytes()[..], &size.to_be_bytes()].concat();
+    let handle = client.create("/ims/a.csv").await;
+    client.write(&handle, 0, &csv(1000)).await;
+    // FSETSTAT, as OpenSSH's interrupted put sends it.
+    assert_eq!(client.ask(10, &[text(&handle), size(400)].concat()).await.code(), OK);
+    assert_eq!(client.ask(8, &text(&handle)).await.size(), 400);
+    assert_eq!(client.close(&handle).await.code(), OK);
+    assert_eq!(client.stat("/ims/a.csv").await.size(), 400);
+    // SETSTAT to 0 and an OPEN without TRUNC, as sshfs overwrites.
+    let path = text("/ims/a.csv");
+    assert_eq!(client.ask(9, &[path.clone(), size(0)].concat()).await.code(), OK);
+    assert_eq!(client.stat("/ims/a.csv").await.size(), 0);
+    let handle = client.open("/ims/a.csv", 2).await.handle();
+    client.write(&handle, 0, &csv(300)).await;
+    assert_eq!(client.close(&handle).await.code(), OK);
+    let uploads = house.services.ledger.uploads(&Filter::default()).await.unwrap();
+    assert_eq!(uploads.iter().map(|row| row.receipt.size).collect::<Vec<_>>(), [400, 300]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -389,7 +465,7 @@ async fn nothing_comes_before_init_and_init_comes_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_packet_ends_the_session_and_aborts_what_is_open() {
+async fn a_malformed_packet_ends_the_session_and_keeps_what_is_open_as_a_draft() {
     let house = House::new();
     let mut client = house.client("nightly").await;
     let handle = client.create("/ims/a.csv").await;
@@ -399,7 +475,7 @@ async fn a_malformed_packet_ends_the_session_and_aborts_what_is_open() {
     let (_, realpath) = client.request(16, &text("/"));
     assert!(client.send(&[stat, realpath].concat()).await.is_err());
     assert!(client.all().is_empty());
-    house.event(Kind::UploadAborted).await;
+    house.event(Kind::DraftKept).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

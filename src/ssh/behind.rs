@@ -25,7 +25,7 @@ pub(super) trait Behind: Send + Sync + 'static {
     type Sftp: Subsystem;
 
     /// Begins an SFTP session; see [`sftp::Session::new`].
-    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, openssh: bool) -> Self::Sftp;
+    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, shown: bool) -> Self::Sftp;
     /// Whether this account may run this command.
     fn knows(&self, principal: &Principal, command: &str) -> bool;
     /// Runs a command line; gives its exit status. `input` tells of its standard input.
@@ -59,8 +59,8 @@ pub(super) struct Rooms {
 impl Behind for Rooms {
     type Sftp = sftp::Session;
 
-    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, openssh: bool) -> sftp::Session {
-        sftp::Session::new(principal, self.sftp.clone(), late, openssh)
+    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, shown: bool) -> sftp::Session {
+        sftp::Session::new(principal, self.sftp.clone(), late, shown)
     }
     fn knows(&self, principal: &Principal, command: &str) -> bool {
         queue::knows(principal, command) || sftp::knows(principal, command)

@@ -419,9 +419,9 @@ impl<B: Behind> server::Handler for Handler<B> {
         };
         session.channel_success(channel)?;
         let debt_max = self.door.config.borrow().limits.reply_debt;
-        let (cut, openssh) = (self.visit.wire.cut.clone(), self.visit.wire.openssh());
+        let (cut, shown) = (self.visit.wire.cut.clone(), self.visit.wire.shows_lines());
         let sftp = SftpChannel::begin(channel, session.handle(), cut, debt_max, |late| {
-            self.door.behind.sftp(principal, late, openssh)
+            self.door.behind.sftp(principal, late, shown)
         });
         self.channels.insert(channel, Use::Sftp(sftp));
         Ok(())

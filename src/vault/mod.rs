@@ -278,8 +278,9 @@ mod tests {
     fn a_run_stays_as_long_as_it_is_held_or_when_it_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path()).unwrap();
+        let upload = id(1);
         let run = |number, bytes: &[u8]| {
-            let mut spool = vault.create(id(1), number).unwrap();
+            let mut spool = vault.create(upload, number).unwrap();
             spool.write(bytes).unwrap();
             spool.into_run().unwrap()
         };
@@ -288,9 +289,9 @@ mod tests {
         drop(gone);
         left.leave();
         drop(left);
-        assert_eq!(vault.spooled().unwrap(), BTreeMap::from([(id(1), vec![1])]));
-        assert_eq!(vault.run(id(1), 1).size().unwrap(), 2, "and now it is gone");
-        assert!(vault.spooled().unwrap().is_empty() && vault.run(id(1), 1).open().is_err());
+        assert_eq!(vault.spooled().unwrap(), BTreeMap::from([(upload, vec![1])]));
+        assert_eq!(vault.run(upload, 1).size().unwrap(), 2, "and now it is gone");
+        assert!(vault.spooled().unwrap().is_empty() && vault.run(upload, 1).open().is_err());
     }
 
     #[test]

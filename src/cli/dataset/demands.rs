@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::check::schema::{FieldsMatch, Schema};
 use crate::check::{Compression, Dialect, Encoding, Format, Policy, Severity, TableRules};
 use crate::config::units::format_size;
-use crate::config::{CompanionKind, Dataset, OnReject};
+use crate::config::{CompanionKind, Completion, Dataset, OnReject};
 
 pub fn format(dataset: &Dataset) -> &'static str {
     match dataset.rules.format {
@@ -173,6 +173,12 @@ pub fn lines(dataset: &Dataset) -> Vec<(&'static str, String)> {
     };
     lines.push(("rejected", rejected.into()));
     lines.push(("repeated", severity(dataset.repeated).into()));
+    match &dataset.complete {
+        Completion::Close => {}
+        Completion::Companion => lines.push(("complete", "when a companion has come".into())),
+        Completion::Marker(marker) => lines.push(("complete", format!("when {} has come", marker.of("NAME")))),
+    }
+    lines.push(("interrupted", severity(dataset.interrupted).into()));
     lines.push(("scan", if dataset.scan { "required" } else { "off" }.into()));
     let companions = companions(dataset);
     if !companions.is_empty() {
@@ -229,6 +235,16 @@ pub fn json(dataset: &Dataset) -> Value {
         "policy_deviations": deviations(dataset),
         "on_reject": match dataset.on_reject { OnReject::Discard => "discard", OnReject::Quarantine => "quarantine" },
         "repeated": severity(dataset.repeated),
+        "interrupted": severity(dataset.interrupted),
+        "complete": match &dataset.complete {
+            Completion::Close => "close",
+            Completion::Companion => "companion",
+            Completion::Marker(_) => "marker",
+        },
+        "marker": match &dataset.complete {
+            Completion::Marker(marker) => Some(marker.of("{name}")),
+            Completion::Close | Completion::Companion => None,
+        },
         "scan": if dataset.scan { "required" } else { "off" },
         "companion": {"kinds": companions(dataset), "required": dataset.companion.required},
         "contract": dataset.contract.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),

@@ -51,7 +51,7 @@ pub(super) fn look(
         return;
     }
     for (ending, kind) in KINDS {
-        if companion.kinds.contains(&kind) && takes(dataset, ending) {
+        if companion.kinds.contains(&kind) && takes(dataset, "", &format!(".{ending}")) {
             let message = format!("companion: names that end in .{ending} are taken as extracts, too");
             let help = "write a name pattern that does not fit them, such as name = '.+\\.csv'";
             return file.error(span, message, help);
@@ -59,13 +59,13 @@ pub(super) fn look(
     }
 }
 
-/// Whether the dataset itself takes a name with this ending. A pattern is asked with likely names, its own hint among them.
-fn takes(dataset: &Dataset, ending: &str) -> bool {
+/// Whether the dataset itself takes a name with this before and after it. A pattern is asked with likely names, its own hint among them.
+pub(super) fn takes(dataset: &Dataset, before: &str, after: &str) -> bool {
     let hint = dataset.rules.name_hint.as_deref().unwrap_or_default();
     let words = hint.split([' ', ',', ';']).filter(|word| !word.is_empty());
     let names = ["a", "x.csv", "extract.csv", "A1.dat", "2026-05.csv"].into_iter().chain(words);
     let fits = |name: &str| {
-        let name = format!("{name}.{ending}").parse::<FileName>();
+        let name = format!("{before}{name}{after}").parse::<FileName>();
         name.is_ok_and(|name| dataset.rules.name_fits(&name).is_ok())
     };
     names.into_iter().any(fits)

@@ -3,10 +3,11 @@
 //! Reads; what a dataset's rules mean is `check`'s. Must never let through what cannot be obeyed, nor a combination that
 //! says one thing and does another. Called by [`super::load`]; `table` reads how rows are told apart and how strictly they
 //! are judged, `rules` what is demanded beyond the schema, `schema` and `codes` the files beside, `companion` the small
-//! files that vouch for an extract, `contract` makes of all this what providers may read.
+//! files that vouch for an extract, `completion` when it is whole, `contract` makes of all this what providers may read.
 
 mod codes;
 mod companion;
+mod completion;
 mod contract;
 mod rules;
 mod schema;
@@ -21,7 +22,7 @@ use regex::RegexBuilder;
 use toml::de::DeValue;
 
 use super::diagnostic::Findings;
-use super::model::{Companion, CompanionKind, ContractFile, Dataset, OnReject};
+use super::model::{Companion, CompanionKind, Completion, ContractFile, Dataset, Marker, OnReject};
 use super::section::{At, Section, Wrong, document};
 use super::source::{Source, absolute};
 use super::units::format_size;
@@ -84,6 +85,7 @@ pub(super) fn read(source: &Source, name: DatasetName, place: Place, findings: &
     let on_reject = [("discard", OnReject::Discard), ("quarantine", OnReject::Quarantine)];
     dataset.on_reject = file.or("on_reject", OnReject::Discard, choice(&on_reject));
     dataset.repeated = file.or("repeated", Severity::Flag, choice(&SEVERITIES));
+    completion::read(&mut file, dataset);
     dataset.scan = scan(&mut file, place, max_size.as_ref(), dataset.rules.max_size);
 
     let opaque = format == Format::Opaque && !unknown;
@@ -121,6 +123,9 @@ pub(super) fn read(source: &Source, name: DatasetName, place: Place, findings: &
     }
     companion::look(&file, &companion, kinds, dataset, specs.totals());
     dataset.companion = companion;
+    if dataset.rules.name.is_some() || file.stands("name").is_none() {
+        completion::look(&file, dataset, |before, after| companion::takes(dataset, before, after));
+    }
     file.finish();
     // A TOML with faults is never shown to anyone.
     read.contract.toml = (findings.errors() == before).then(|| source.text.clone());

@@ -161,13 +161,15 @@ async fn find(beginning: &str, shared: &Shared) -> Result<Receipt, Refusal> {
         let found = ledger.receipt(org, id, since).await.map_err(ledger_failed)?;
         return found.ok_or_else(|| none(beginning));
     }
-    let after = before_all(beginning).ok_or_else(|| {
+    let after = least(beginning).ok_or_else(|| {
         Refusal::rejected(format!(
             "{beginning:?} is not an id, nor the first {PREFIX_MIN} or more characters of one: 'status' lists them"
         ))
     })?;
+    // Of a long beginning that id itself may be meant.
+    let exact = ledger.receipt(org, after, since).await.map_err(ledger_failed)?;
     let page = ledger.receipts(org, since, Some(after), 2).await.map_err(ledger_failed)?;
-    let mut fitting = page.into_iter().filter(|receipt| receipt.upload.to_string().starts_with(beginning));
+    let mut fitting = exact.into_iter().chain(page).filter(|receipt| receipt.upload.to_string().starts_with(beginning));
     match (fitting.next(), fitting.next()) {
         (Some(receipt), None) => Ok(receipt),
         (None, _) => Err(none(beginning)),
@@ -181,12 +183,11 @@ fn none(beginning: &str) -> Refusal {
     Refusal::not_found(format!("no upload {beginning:?} is listed here: 'status' tells of the latest"))
 }
 
-/// An id that comes before all ids of uploads that begin so; none when no id can begin so.
-fn before_all(beginning: &str) -> Option<UploadId> {
+/// The least id that begins so; none when no id can begin so.
+fn least(beginning: &str) -> Option<UploadId> {
     if !(PREFIX_MIN..ID_LENGTH).contains(&beginning.len()) || !beginning.is_ascii() {
         return None;
     }
-    // Zeros to its end: version and variant of a real id are never 0, so it is no id itself.
     const ZEROS: &str = "00000000-0000-0000-0000-000000000000";
     format!("{beginning}{}", &ZEROS[beginning.len()..]).parse().ok()
 }
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_beginning_of_an_id_is_filled_up_with_zeros() {
-        let filled = |beginning| before_all(beginning).map(|id| id.to_string());
+        let filled = |beginning| least(beginning).map(|id| id.to_string());
         assert_eq!(filled("019dbd3c").as_deref(), Some("019dbd3c-0000-0000-0000-000000000000"));
         assert_eq!(filled("019dbd3c-6d80-7").as_deref(), Some("019dbd3c-6d80-7000-0000-000000000000"));
         for wrong in ["019dbd3", "", "019dbd3c6", "019dbdxy", "019dbd3c-6d8ü", "019DBD3C"] {

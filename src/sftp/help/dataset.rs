@@ -5,9 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{habits, list, size, span, table};
-use crate::config::{
-    CompanionKind, Compression, Config, Dataset, Encoding, Format, OnReject, Org, Rules, Severity, TableRules,
-};
+use crate::config::{CompanionKind, Completion, Compression, Config, Dataset, Encoding, Format, OnReject, Org, Rules, Severity, TableRules};
 
 pub(super) fn describe(text: &mut String, config: &Config, org: &Org, dataset: &Dataset) {
     let rules = &dataset.rules;
@@ -34,6 +32,8 @@ pub(super) fn describe(text: &mut String, config: &Config, org: &Org, dataset: &
     for line in companions(dataset) {
         entry(text, "Companion", &line);
     }
+    entry(text, "Complete", &complete(dataset));
+    entry(text, "Interrupted", interrupted(dataset.interrupted));
     entry(text, "Malware", &scan(config, dataset));
     entry(text, "If rejected", &rejected(dataset, org));
     entry(text, "Before sending", &precheck(dataset));
@@ -148,6 +148,28 @@ fn repeated(severity: Severity) -> &'static str {
     }
 }
 
+/// Nothing when a file is complete as soon as it is sent.
+fn complete(dataset: &Dataset) -> String {
+    match &dataset.complete {
+        Completion::Close => String::new(),
+        Completion::Companion => "a file waits until one of its companions has come, and is judged then".into(),
+        Completion::Marker(marker) => {
+            format!("a file waits until {} (of any content) is sent after it, and is judged then", marker.of("FILE"))
+        }
+    }
+}
+
+fn interrupted(severity: Severity) -> &'static str {
+    match severity {
+        // What is taken with a remark at most needs no preparation.
+        Severity::Accept | Severity::Flag => "",
+        Severity::Reject => {
+            "a file that looks broken off (it ends with a full-size write) is rejected, unless it is renamed from a working \
+             name such as FILE.part, or something beside it vouches for it"
+        }
+    }
+}
+
 fn companions(dataset: &Dataset) -> Vec<String> {
     let kinds = &dataset.companion.kinds;
     if kinds.is_empty() {
@@ -161,6 +183,7 @@ fn companions(dataset: &Dataset) -> Vec<String> {
     let names: Vec<&str> = kinds.iter().map(name).collect();
     let names = list(&names, "or");
     let mut lines = vec![match dataset.companion.required {
+        _ if dataset.complete == Completion::Companion => format!("{names} must be sent, before the file or after it"),
         true => format!("{names} must be sent first: a file without is rejected"),
         false => format!("{names} may be sent first: then the file must agree with it"),
     }];
@@ -209,7 +232,7 @@ mod tests {
 
     use super::super::tests::{config, dataset, org};
     use super::*;
-    use crate::config::{ClamdAddress, Companion, ContractFile, Dialect, ScanSettings};
+    use crate::config::{ClamdAddress, Companion, ContractFile, Dialect, Marker, ScanSettings};
 
     fn words(change: impl FnOnce(&mut Dataset, &mut Org, &mut Config)) -> String {
         let (mut dataset, mut org, mut config) = (dataset("ims-interventions", "IMS"), org(), config());
@@ -255,6 +278,8 @@ mod tests {
             config.scan = Some(ScanSettings { clamd, max_size: 25 << 20, timeout: std::time::Duration::ZERO });
             dataset.scan = true;
             dataset.repeated = Severity::Reject;
+            dataset.interrupted = Severity::Reject;
+            dataset.complete = Completion::Marker(Marker { before: String::new(), after: ".done".into() });
             dataset.on_reject = OnReject::Quarantine;
             dataset.contract = vec![ContractFile { name: "ims-interventions.toml".into(), content: "".into() }];
         });
@@ -269,6 +294,8 @@ mod tests {
                 "at most 2 GiB unpacked",
                 "its part \"agency\" must be LIV0123 or LIV0124",
                 "same bytes as an accepted one is rejected",
+                "waits until FILE.done (of any content)",
+                "looks broken off",
                 "FILE.sha256 or FILE.totals must be sent first",
                 "sha256sum",
                 "rows = 1234",

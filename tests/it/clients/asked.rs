@@ -15,7 +15,8 @@ fn harbour(site: &Site) -> Client {
 /// Puts `content` under `remote`, and a local copy into the site's directory.
 fn put(site: &Site, content: &[u8], local: &str, remote: &str) {
     std::fs::write(site.path(local), content).unwrap();
-    let batch = format!("put \"{}\" \"{}\"\n", site.path(local).display(), remote.replace('\\', "\\\\"));
+    let name = |path: &str| format!("\"{}\"", path.replace('\\', "\\\\"));
+    let batch = format!("put {} {}\n", name(site.path(local).to_str().unwrap()), name(remote));
     harbour(site).sftp(&batch).ok();
 }
 
