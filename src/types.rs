@@ -251,6 +251,58 @@ pub struct Envelope {
     pub recipients: Vec<Sha256>,
 }
 
+/// The kinds of digests that a provider may ask for. SHA-256 is always recorded, the others as an organisation's
+/// `digests` say: clients compare with them, and nothing is trusted for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DigestKind {
+    Sha256,
+    Sha1,
+    Md5,
+}
+
+impl DigestKind {
+    pub const ALL: [DigestKind; 3] = [DigestKind::Sha256, DigestKind::Sha1, DigestKind::Md5];
+
+    /// As in `digests`, and in the hash lists of `check-file`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DigestKind::Sha256 => "sha256",
+            DigestKind::Sha1 => "sha1",
+            DigestKind::Md5 => "md5",
+        }
+    }
+
+    /// The name that people know: `SHA-256`.
+    pub fn title(self) -> &'static str {
+        match self {
+            DigestKind::Sha256 => "SHA-256",
+            DigestKind::Sha1 => "SHA-1",
+            DigestKind::Md5 => "MD5",
+        }
+    }
+}
+
+/// The recorded digests of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digests {
+    pub sha256: Sha256,
+    /// In hex; none when nobody had asked for it as the file came.
+    pub sha1: Option<String>,
+    /// In hex; none when nobody had asked for it as the file came.
+    pub md5: Option<String>,
+}
+
+impl Digests {
+    /// 32 to 64 lower-case hexadecimal digits.
+    pub fn hex(&self, kind: DigestKind) -> Option<String> {
+        match kind {
+            DigestKind::Sha256 => Some(self.sha256.to_string()),
+            DigestKind::Sha1 => self.sha1.clone(),
+            DigestKind::Md5 => self.md5.clone(),
+        }
+    }
+}
+
 /// A public key's fingerprint as OpenSSH shows it: `SHA256:` and 43 characters of base64.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -103,6 +103,7 @@ fn org(id: &OrgId) -> Org {
         default_dataset: None,
         recipients: Vec::new(),
         quota: 1 << 30,
+        digests: crate::types::DigestKind::ALL.into(),
         retention: Retention {
             listed: Duration::from_secs(86_400),
             loaded: Duration::from_secs(86_400),

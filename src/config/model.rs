@@ -15,7 +15,7 @@ pub use crate::check::{
     Compression, Dialect, Encoding, Format, Limits as TableLimits, Policy, RuleSet, Rules, Severity, TableRules,
 };
 use crate::seal::Recipient;
-use crate::types::{AccountName, DatasetName, FileName, Fingerprint, OrgId, Role, Take};
+use crate::types::{AccountName, DatasetName, DigestKind, FileName, Fingerprint, OrgId, Role, Take};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -214,6 +214,8 @@ pub struct Org {
     pub recipients: Vec<Recipient>,
     /// Sealed bytes of accepted uploads that are still in the vault, and of uploads under way.
     pub quota: u64,
+    /// What its clients may compare uploads by; others than SHA-256 are computed only when they stand here.
+    pub digests: BTreeSet<DigestKind>,
     pub retention: Retention,
     /// `[codes]`: what the named parts of its files' names may be, such as `agency = ["LIV0123"]`. A part that is not
     /// here is not compared.

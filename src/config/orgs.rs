@@ -13,7 +13,7 @@ use super::model::{Account, Org, Retention};
 use super::section::{At, Section, Wrong, document, kind};
 use super::source::Source;
 use super::value::{boolean, choice, duration, line, network, parsed, size, text};
-use crate::types::{AccountName, DatasetName, Invalid, OrgId, Role, Take};
+use crate::types::{AccountName, DatasetName, DigestKind, Invalid, OrgId, Role, Take};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// 100 GiB.
@@ -54,6 +54,7 @@ pub(super) fn read(source: &Source, id: OrgId, known: &Known, taken: &mut Taken,
             default_dataset: None,
             recipients: Vec::new(),
             quota: QUOTA,
+            digests: [DigestKind::Sha256].into(),
             retention: Retention::default(),
             codes: BTreeMap::new(),
         },
@@ -89,6 +90,7 @@ pub(super) fn read(source: &Source, id: OrgId, known: &Known, taken: &mut Taken,
         org.default_dataset = Some(default.value);
     }
     org.quota = file.or("quota", QUOTA, size(1..=1 << 60));
+    org.digests = digests(&mut file);
     org.retention = retention(file.table("retention"));
     if let Some(codes) = file.entries("codes", codes) {
         for (part, values) in codes.value {
@@ -145,6 +147,20 @@ where
         near => format!("describe it in {folder}/{name}.toml, or use one of the {near}"),
     };
     Err(Wrong::new(format!("unknown {what} {name:?}"), help))
+}
+
+/// Which digests clients may ask for; SHA-256 alone when the file does not say.
+fn digests(file: &mut Section<'_>) -> BTreeSet<DigestKind> {
+    let kinds = DigestKind::ALL.map(|kind| (kind.as_str(), kind));
+    let Some(listed) = file.list("digests", choice(&kinds)) else { return [DigestKind::Sha256].into() };
+    let mut digests = BTreeSet::new();
+    for item in listed.value {
+        if !digests.insert(item.value) {
+            let name = item.value.as_str();
+            file.error(Some(item.span), format!("{name} is listed twice"), "list each digest once");
+        }
+    }
+    digests
 }
 
 fn retention(mut section: Section<'_>) -> Retention {

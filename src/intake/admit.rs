@@ -196,6 +196,7 @@ mod tests {
             default_dataset: default.map(|name| name.parse().unwrap()),
             recipients: vec![],
             quota: 1,
+            digests: Default::default(),
             retention: Retention { listed: Duration::ZERO, loaded: Duration::ZERO, ..Retention::default() },
             codes: Default::default(),
         };

@@ -303,10 +303,10 @@ impl End {
         match self.keep(stored, acceptable || self.facts.demands.quarantine).await {
             Ok(Some(sealed_size)) if acceptable => {
                 let restricted = std::mem::take(&mut finished.outcome.restricted);
-                let (md5, envelope) = (finished.md5.clone(), finished.envelope.take());
+                let (md5, sha1, envelope) = (finished.md5.clone(), finished.sha1.clone(), finished.envelope.take());
                 let receipt = self.receipt(finished, false);
                 let (place, actor) = (self.place, self.actor);
-                let ended = Ended { receipt, place, sealed_size, restricted, md5, vouched, envelope, actor };
+                let ended = Ended { receipt, place, sealed_size, restricted, md5, sha1, vouched, envelope, actor };
                 let accepted = intake.accept(&self.facts, ended).await.map(Closed::Accepted);
                 if accepted.is_ok() {
                     intake.replaced(intake.registry.take_namesakes(&self.facts), &self.facts.actor).await;
@@ -327,12 +327,14 @@ impl End {
     /// Records a rejection, with its object when it is quarantined.
     pub(super) async fn reject(self, finished: Finished, sealed_size: Option<u64>) -> Refusal {
         let intake = self.intake.clone();
-        let (md5, envelope) = (finished.md5.clone(), finished.envelope.clone().filter(|_| sealed_size.is_some()));
+        let (md5, sha1) = (finished.md5.clone(), finished.sha1.clone());
+        let envelope = finished.envelope.clone().filter(|_| sealed_size.is_some());
         let receipt = self.receipt(finished, sealed_size.is_some());
         let (place, actor, sealed_size) = (self.place, self.actor, sealed_size.unwrap_or(0));
         // Which rows are restricted is for loaders, and none will see it.
         let restricted = Restricted::default();
-        let ended = Ended { receipt, place, sealed_size, restricted, md5, vouched: Vec::new(), envelope, actor };
+        let vouched = Vec::new();
+        let ended = Ended { receipt, place, sealed_size, restricted, md5, sha1, vouched, envelope, actor };
         intake.reject(&self.facts, ended).await
     }
 

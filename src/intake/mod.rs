@@ -116,6 +116,8 @@ pub struct DraftView {
     pub modified: Timestamp,
     /// Closed, waiting for its RENAME.
     pub closed: bool,
+    /// Of its content, once it is closed and they are known.
+    pub digests: Option<Digests>,
 }
 
 /// The day, as rules about dates see it.
@@ -255,7 +257,7 @@ impl Inner {
         let origin = Origin { number, ..self.origin(org, facts.upload) };
         if admitted.vouches.is_some() {
             let content = pipeline::Content::Companion(Vec::new());
-            return Ok(pipeline::Seed { origin, content, quarantine: None, md5: false, keeper: None });
+            return Ok(pipeline::Seed { origin, content, quarantine: None, md5: false, sha1: false, keeper: None });
         }
         let scan = match (dataset.scan, &config.scan) {
             (false, _) => None,
@@ -274,10 +276,11 @@ impl Inner {
         };
         let check = Box::new(dataset.rules.begin(&admitted.final_name, today(facts.began), last_rows));
         let quarantine = facts.demands.quarantine.then_some(dataset.rules.max_size);
-        let md5 = dataset.companion.kinds.contains(&CompanionKind::Md5);
+        let md5 = dataset.companion.kinds.contains(&CompanionKind::Md5) || org.digests.contains(&DigestKind::Md5);
+        let sha1 = org.digests.contains(&DigestKind::Sha1);
         let content = pipeline::Content::Extract { check, scan };
         let keeper = ticket.then(|| self.keeper(facts));
-        Ok(pipeline::Seed { origin, content, quarantine, md5, keeper })
+        Ok(pipeline::Seed { origin, content, quarantine, md5, sha1, keeper })
     }
 
     fn origin(&self, org: &Org, upload: UploadId) -> Origin {

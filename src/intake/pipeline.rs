@@ -17,7 +17,7 @@ use super::ticket::Keeper;
 use crate::audit::ScanVerdict;
 use crate::check::{Check, ErrorType, Fault, Outcome};
 use crate::seal::SealError;
-use crate::types::{Envelope, Sha256};
+use crate::types::{Digests, Envelope, Sha256};
 
 /// What one upload's pipeline is made of.
 pub(super) struct Seed {
@@ -27,6 +27,8 @@ pub(super) struct Seed {
     pub quarantine: Option<u64>,
     /// Whether MD5 is wanted beside SHA-256.
     pub md5: bool,
+    /// Whether SHA-1 is wanted beside SHA-256.
+    pub sha1: bool,
     /// Who writes the ticket, where what is sealed may have to be a draft.
     pub keeper: Option<Keeper>,
 }
@@ -100,6 +102,8 @@ pub(super) struct Finished {
     pub sha256: Sha256,
     /// In hex, where it was wanted.
     pub md5: Option<String>,
+    /// In hex, where it was wanted.
+    pub sha1: Option<String>,
     pub outcome: Outcome,
     pub scan: Option<ScanVerdict>,
     pub stored: Stored,
@@ -107,6 +111,12 @@ pub(super) struct Finished {
     pub envelope: Option<Envelope>,
     /// Why a rejected extract is not kept, though its dataset quarantines.
     pub unkept: Option<&'static str>,
+}
+
+impl Finished {
+    pub(super) fn digests(&self) -> Digests {
+        Digests { sha256: self.sha256, sha1: self.sha1.clone(), md5: self.md5.clone() }
+    }
 }
 
 #[derive(Debug)]
@@ -123,6 +133,7 @@ pub(super) enum Stored {
 pub(super) struct Pipeline {
     digest: digest::Context,
     md5: Option<md5::Context>,
+    sha1: Option<digest::Context>,
     size: u64,
     content: Content,
     quarantine: Option<u64>,
@@ -150,6 +161,7 @@ impl Pipeline {
         Ok(Self {
             digest: digest::Context::new(&digest::SHA256),
             md5: seed.md5.then(md5::Context::new),
+            sha1: seed.sha1.then(|| digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             size: 0,
             content: seed.content,
             quarantine: seed.quarantine,
@@ -168,6 +180,9 @@ impl Pipeline {
         self.digest.update(bytes);
         if let Some(md5) = &mut self.md5 {
             md5.consume(bytes);
+        }
+        if let Some(sha1) = &mut self.sha1 {
+            sha1.update(bytes);
         }
         self.size += bytes.len() as u64;
         if self.stop.is_none() {
@@ -311,8 +326,9 @@ impl Pipeline {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.digest.finish().as_ref());
         let md5 = self.md5.map(|md5| format!("{:x}", md5.finalize()));
+        let sha1 = self.sha1.map(|sha1| data_encoding::HEXLOWER.encode(sha1.finish().as_ref()));
         let (size, sha256, unkept) = (self.size, Sha256(sha256), self.unkept);
-        Ok(Finished { size, sha256, md5, outcome, scan, stored, envelope, unkept })
+        Ok(Finished { size, sha256, md5, sha1, outcome, scan, stored, envelope, unkept })
     }
 
     /// Ends the pass: what came is a segment of a draft from now on, and the checks begin anew when that is completed.
@@ -421,7 +437,7 @@ pub(super) mod tests {
             let content = Content::Extract { check: Box::new(begin(&Rules::of(format, max_size))), scan: None };
             let (vault, recipients) = (self.vault.clone(), vec![self.recipient.clone()]);
             let origin = Origin { vault, upload, recipients, number: 0 };
-            Seed { origin, content, quarantine: None, md5: false, keeper: None }
+            Seed { origin, content, quarantine: None, md5: false, sha1: false, keeper: None }
         }
 
         pub fn opened(&self, upload: UploadId) -> Vec<u8> {

@@ -244,7 +244,12 @@ impl Registry {
                 Slot::UnderWay(..) => (facts.sealed(), None, false),
             };
             let modified = facts.modified().or(since).unwrap_or(facts.began);
-            let view = DraftView { upload: facts.upload, name: name.clone(), size: facts.tell(size), modified, closed };
+            let digests = match slot {
+                Slot::Kept(Draft { body: Body::Whole(finished), .. }) => Some(finished.digests()),
+                _ => None,
+            };
+            let (upload, size) = (facts.upload, facts.tell(size));
+            let view = DraftView { upload, name: name.clone(), size, modified, closed, digests };
             // Ids sort by time: the last one stays.
             views.insert(name, view);
         }
@@ -365,6 +370,7 @@ mod tests {
             size: 0,
             sha256: Sha256([0; 32]),
             md5: None,
+            sha1: None,
             outcome: crate::check::Outcome::default(),
             scan: None,
             stored: Stored::Text(vec![]),

@@ -231,6 +231,12 @@ impl Upload {
         Ok(())
     }
 
+    /// Its content was found not to be acceptable: only CLOSE can make something of it, a rejection with its report.
+    pub fn is_rejected(&self) -> bool {
+        let found = self.lane.as_ref().and_then(Lane::stop);
+        matches!(found, Some(Stop::Fault(_))) && self.stopped.is_none() && !self.torn && !self.facts.ended()
+    }
+
     /// The modification time the client wants kept.
     pub fn set_modified(&mut self, modified: Timestamp) {
         self.facts.set_modified(modified);

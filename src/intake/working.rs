@@ -7,13 +7,13 @@ use crate::types::FileName;
 /// The final names that a working name may stand for, the likelier first; empty when `name` is a final name.
 ///
 /// Known are the configured suffixes (WinSCP's `.filepart`, `.part`, ...), `.in.NAME.` (ProFTPD's hidden stores and
-/// clients that copy them) and rclone's `NAME.XXXXXXXX.partial`.
+/// clients that copy them), lftp's `.in.NAME` and rclone's `NAME.XXXXXXXX.partial`.
 pub(super) fn stands_for(name: &FileName, suffixes: &[String]) -> Vec<FileName> {
     let text = name.as_str();
     let rclone = text.strip_suffix(".partial").and_then(|rest| rest.rsplit_once('.')).and_then(|(base, random)| {
         (random.len() == 8 && random.bytes().all(|b| b.is_ascii_alphanumeric())).then_some(base)
     });
-    let hidden = text.strip_prefix(".in.").and_then(|rest| rest.strip_suffix('.'));
+    let hidden = text.strip_prefix(".in.").map(|rest| rest.strip_suffix('.').unwrap_or(rest));
     let suffixed = suffixes.iter().filter_map(|suffix| strip_suffix(text, suffix));
     let mut names: Vec<FileName> = vec![];
     for candidate in rclone.into_iter().chain(hidden).chain(suffixed) {
@@ -48,6 +48,7 @@ mod tests {
         assert_eq!(names("a.csv.PART"), ["a.csv"]);
         assert_eq!(names("a.csv.tmp"), ["a.csv"]);
         assert_eq!(names(".in.a.csv."), ["a.csv"]);
+        assert_eq!(names(".in.a.csv"), ["a.csv"]);
         assert_eq!(names("a.csv.k3J9x0Qz.partial"), ["a.csv", "a.csv.k3J9x0Qz"]);
         assert_eq!(names("a.20240101.partial"), ["a", "a.20240101"]);
         assert_eq!(names("a.csv.partial"), ["a.csv"]);
@@ -55,7 +56,7 @@ mod tests {
 
     #[test]
     fn final_names_stand_for_themselves() {
-        for name in ["a.csv", "part", ".part", ".in.", ".in.a", "a.partially", "filepart.csv", "ä.csv"] {
+        for name in ["a.csv", "part", ".part", ".in.", ".in..", "a.partially", "filepart.csv", "ä.csv"] {
             assert_eq!(names(name), [""; 0], "{name}");
         }
     }

@@ -205,6 +205,12 @@ impl Ledger {
         self.0.readers.read(move |connection| uploads::find(connection, &org, &place, &name, since)).await
     }
 
+    /// The digests that were recorded of an organisation's upload.
+    pub async fn digests(&self, org: &OrgId, upload: UploadId) -> Result<Option<Digests>> {
+        let org = org.clone();
+        self.0.readers.read(move |connection| uploads::digests(connection, &org, upload)).await
+    }
+
     /// Accepted uploads by name (the newest of each), after `after` in byte order, at most `limit`.
     pub async fn list(
         &self,

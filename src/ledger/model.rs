@@ -31,8 +31,10 @@ pub struct Ended {
     pub sealed_size: u64,
     /// Rows whose subject objected or did not consent, for the loader to obey.
     pub restricted: Restricted,
-    /// MD5 of the plaintext in hex, where the dataset takes `.md5` companions.
+    /// MD5 of the plaintext in hex, where the dataset takes `.md5` companions or the organisation's `digests` name it.
     pub md5: Option<String>,
+    /// SHA-1 of the plaintext in hex, where the organisation's `digests` name it.
+    pub sha1: Option<String>,
     /// Companions that vouched for it, by their own uploads: they wait no longer when it is accepted.
     pub vouched: Vec<UploadId>,
     /// What its object is sealed with; none when none is kept.

@@ -26,8 +26,10 @@ CREATE TABLE uploads (
     quarantined INTEGER NOT NULL CHECK (quarantined IN (0, 1)),
     -- Lines of record numbers: what /queue/<delivery>/restricted.txt holds.
     restricted  TEXT,
-    -- In hex, where the dataset takes .md5 companions: one may come after its file.
+    -- In hex, where the dataset takes .md5 companions (one may come after its file), or the organisation's clients compare
+    -- by it.
     md5         TEXT,
+    sha1        TEXT,
     -- When what is private of it was erased.
     erased      INTEGER,
     CHECK (quarantined = 0 OR verdict = 'rejected')
@@ -47,6 +49,7 @@ CREATE TRIGGER uploads_hold BEFORE UPDATE ON uploads
 WHEN NOT (OLD.erased IS NULL AND NEW.erased IS NOT NULL
     AND NEW.place = 'erased' AND NEW.name = 'erased' AND NEW.account = 'erased' AND NEW.fingerprint = 'erased'
     AND NEW.reasons = '[]' AND NEW.scan IS NULL AND NEW.restricted IS NULL AND NEW.md5 IS NULL
+    AND NEW.sha1 IS NULL
     AND (NEW.report -> '$.groups', NEW.report -> '$.first', NEW.report -> '$.flags') = ('[]', '[]', '[]')
     AND (NEW.number, NEW.id, NEW.verdict, NEW.gateway, NEW.org, NEW.dataset, NEW.size, NEW.sha256, NEW.sealed_size,
          NEW.time, NEW.quarantined)

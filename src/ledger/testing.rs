@@ -100,7 +100,8 @@ pub fn ended(org: &str, name: &str, at: Timestamp) -> Ended {
     let actor = Actor { org: Some(receipt.organisation.clone()), ..actor(receipt.account.as_str()) };
     let restricted = crate::audit::Restricted::default();
     let envelope = Some(Envelope { header: Sha256([2; 32]), recipients: vec![Sha256([3; 32])] });
-    Ended { receipt, place: Place::Inbox, sealed_size: 200, restricted, md5: None, vouched: vec![], envelope, actor }
+    let (place, md5, sha1, vouched) = (Place::Inbox, None, None, vec![]);
+    Ended { receipt, place, sealed_size: 200, restricted, md5, sha1, vouched, envelope, actor }
 }
 
 /// A rejection; quarantined when told so.

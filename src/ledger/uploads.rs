@@ -27,7 +27,7 @@ const RULES_TOLD: usize = 100;
 const RECEIPTS: &str = "u.org = ? AND u.id > ? AND u.time > ? AND u.erased IS NULL ORDER BY u.id LIMIT ?";
 
 pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)> {
-    let Ended { mut receipt, place, sealed_size, restricted, md5, vouched, envelope, actor } = ended;
+    let Ended { mut receipt, place, sealed_size, restricted, md5, sha1, vouched, envelope, actor } = ended;
     receipt.verdict = Verdict::Accepted;
     receipt.time = whole_micros(receipt.time);
     let at = receipt.time;
@@ -41,7 +41,7 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
     let earlier = earlier.query_row(params![org, place, name], |row| rows::parsed(row, "upload")).optional()?;
     receipt.supersedes = earlier;
 
-    insert(tx, &receipt, &place, sealed_size, &restricted, md5.as_deref())?;
+    insert(tx, &receipt, &place, sealed_size, &restricted, (md5, sha1))?;
     insert_object(tx, &receipt, sealed_size)?;
     let companions = companions::used(tx, &vouched, receipt.upload)?;
     tx.connection
@@ -83,13 +83,13 @@ fn insert_object(tx: &Tx<'_>, receipt: &Receipt, sealed_size: u64) -> Result<()>
 }
 
 pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
-    let Ended { mut receipt, place, sealed_size, restricted, md5, envelope, actor, vouched: _ } = ended;
+    let Ended { mut receipt, place, sealed_size, restricted, md5, sha1, envelope, actor, vouched: _ } = ended;
     receipt.verdict = Verdict::Rejected;
     receipt.time = whole_micros(receipt.time);
     receipt.supersedes = None;
     let place = place.path();
     let sealed_size = if receipt.quarantined { sealed_size } else { 0 };
-    insert(tx, &receipt, &place, sealed_size, &restricted, md5.as_deref())?;
+    insert(tx, &receipt, &place, sealed_size, &restricted, (md5, sha1))?;
     if receipt.quarantined {
         insert_object(tx, &receipt, sealed_size)?;
     }
@@ -109,12 +109,12 @@ fn insert(
     place: &str,
     sealed_size: u64,
     restricted: &Restricted,
-    md5: Option<&str>,
+    (md5, sha1): (Option<String>, Option<String>),
 ) -> Result<()> {
     let mut statement = tx.connection.prepare_cached(
         "INSERT INTO uploads (id, verdict, gateway, org, dataset, place, name, size, sha256, sealed_size, time, account,
-             fingerprint, supersedes, reasons, report, scan, quarantined, restricted, md5)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             fingerprint, supersedes, reasons, report, scan, quarantined, restricted, md5, sha1)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     statement.execute(params![
         receipt.upload.to_string(),
@@ -137,6 +137,7 @@ fn insert(
         receipt.quarantined,
         (restricted.count > 0).then(|| restricted.text()),
         md5,
+        sha1,
     ])?;
     Ok(())
 }
@@ -211,6 +212,15 @@ pub(super) fn find(
     )?;
     let params = params![org.as_str(), place.path(), name.as_str(), Micros(since)];
     Ok(statement.query_row(params, rows::listed).optional()?)
+}
+
+/// The digests of an organisation's upload.
+pub(super) fn digests(connection: &Connection, org: &OrgId, upload: UploadId) -> Result<Option<Digests>> {
+    let mut statement = connection.prepare_cached("SELECT sha256, sha1, md5 FROM uploads WHERE id = ? AND org = ?")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Digests { sha256: rows::parsed(row, "sha256")?, sha1: row.get("sha1")?, md5: row.get("md5")? })
+    };
+    Ok(statement.query_row(params![upload.to_string(), org.as_str()], read).optional()?)
 }
 
 pub(super) fn list(

@@ -78,7 +78,7 @@ impl Stat {
         Self { mode: DIRECTORY | 0o550, size: 0, modified }
     }
 
-    fn is_directory(&self) -> bool {
+    pub fn is_directory(&self) -> bool {
         self.mode & DIRECTORY != 0
     }
 

@@ -6,7 +6,9 @@ use std::pin::Pin;
 
 use super::Broken;
 use super::directories::{opendir, readdir, realpath};
-use super::extensions::{expand_path, fstatvfs, home_directory, limits, statvfs};
+use super::extensions::{
+    check_file, check_file_handle, check_file_name, expand_path, fstatvfs, home_directory, limits, statvfs,
+};
 use super::files::{close, fsetstat, fstat, fsync, open, read};
 use super::paths::{link, lstat, mkdir, remove, rename, rmdir, setstat, stat};
 use super::reply::{self, Answer, Replies};
@@ -92,7 +94,8 @@ use Told::{Always, ByIntake, UnlessMissing};
 use Whose::{Everyone, Providers};
 
 /// draft-ietf-secsh-filexfer-02, sections 6.2 to 6.11, then the extensions of OpenSSH's PROTOCOL, section 4, and
-/// `home-directory` of draft-ietf-secsh-filexfer-extensions-00.
+/// `home-directory` and `check-file` of draft-ietf-secsh-filexfer-extensions-00. That draft announces `check-file` for both
+/// forms; clients of version 3 look for any of the three names.
 #[rustfmt::skip]
 static TABLE: &[Operation] = &[
     op(3, "OPEN", &[Text, U32, Attrs], Everyone, Always, |core, request| Box::pin(open(core, request))),
@@ -120,6 +123,9 @@ static TABLE: &[Operation] = &[
     ext("limits@openssh.com", Some("1"), &[], Everyone, Always, |core, request| Box::pin(limits(core, request))),
     ext("expand-path@openssh.com", Some("1"), &[Text], Everyone, Always, |core, request| Box::pin(expand_path(core, request))),
     ext("home-directory", Some("1"), &[Text], Everyone, Always, |core, request| Box::pin(home_directory(core, request))),
+    ext("check-file-name", Some("1"), &[Text, Text, U64, U64, U32], Everyone, UnlessMissing, |core, request| Box::pin(check_file_name(core, request))),
+    ext("check-file-handle", Some("1"), &[Handle, Text, U64, U64, U32], Everyone, Always, |core, request| Box::pin(check_file_handle(core, request))),
+    ext("check-file", Some("1"), &[Handle, Text, U64, U64, U32], Everyone, Always, |core, request| Box::pin(check_file(core, request))),
     ext("hardlink@openssh.com", None, &[Text, Text], Providers, Always, |core, request| Box::pin(link(core, request))),
 ];
 
@@ -244,7 +250,8 @@ mod tests {
             let looks =
                 ["OPEN", "CLOSE", "READ", "LSTAT", "FSTAT", "OPENDIR", "READDIR", "REALPATH", "STAT", "READLINK"];
             let looks = looks.contains(&operation.name) || operation.name.contains("statvfs");
-            let tells = ["limits@openssh.com", "expand-path@openssh.com", "home-directory"].contains(&operation.name);
+            let tells = ["limits@openssh.com", "expand-path@openssh.com", "home-directory"].contains(&operation.name)
+                || operation.name.starts_with("check-file");
             assert_eq!(operation.whose == Whose::Everyone, looks || tells, "{}", operation.name);
         }
     }
@@ -270,6 +277,9 @@ mod tests {
                 "limits@openssh.com",
                 "home-directory",
                 "expand-path@openssh.com",
+                "check-file",
+                "check-file-name",
+                "check-file-handle",
             ] {
                 assert!(names.iter().any(|known| known == name), "{name}");
             }

@@ -59,6 +59,7 @@ async fn open_upload(core: &mut Core, path: &[u8], flags: OpenFlags) -> Result<O
     let how = how(provider::find(&core.shared, &spot).await?.as_ref(), flags)?;
     let shared = &core.shared;
     shared.lines.begin(&spot.name);
+    shared.rejections.begin(&spot);
     let (intake, principal) = (&shared.services.intake, &shared.principal);
     let upload = match how {
         How::Anew { over } => intake.begin(principal, &spot.place, &spot.name, over).await?,
@@ -174,11 +175,16 @@ pub(super) async fn read(core: &mut Core, mut request: Request<'_>) -> Result<An
 pub(super) async fn close(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     match core.handles.remove(request.fields.handle()?).ok_or_else(unknown)? {
         Open::File(_) | Open::Directory(_) => Ok(Answer::Done),
-        Open::Upload(incoming) => {
-            let Incoming { upload, spot, failed, .. } = *incoming;
+        Open::Upload(mut incoming) => {
+            let (spot, failed) = (incoming.spot.clone(), incoming.failed.clone());
             core.about.upload = Some(spot.name.clone());
-            let Some(upload) = upload else { return Err(failed.unwrap_or_else(given_up).into()) };
-            core.later(&request, [spot], end(upload, failed)).await
+            let Some(upload) = incoming.upload.take() else { return Err(failed.unwrap_or_else(given_up).into()) };
+            let shared = core.shared.clone();
+            let ending = async move {
+                let ended = end(upload, failed).await;
+                ended.inspect_err(|refusal| shared.rejections.note(&incoming.spot, refusal))
+            };
+            core.later(&request, [spot], ending).await
         }
     }
 }
@@ -215,7 +221,12 @@ pub(super) async fn fstat(core: &mut Core, mut request: Request<'_>) -> Result<A
 pub(super) async fn fsetstat(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let (handle, wanted) = (request.fields.handle()?, request.fields.attrs()?);
     match core.handles.find(handle).ok_or_else(unknown)? {
-        Open::Upload(incoming) => incoming.set(wanted).await?,
+        Open::Upload(incoming) => {
+            let name = incoming.spot.name.clone();
+            let set = incoming.set(wanted).await;
+            core.about.upload = Some(name);
+            set?;
+        }
         Open::File(_) => return Err(read_only().into()),
         Open::Directory(listing) => fits_size(wanted, listing.stat.size)?,
     }
@@ -238,8 +249,9 @@ pub(super) async fn fsync(core: &mut Core, mut request: Request<'_>) -> Result<A
 /// Ends what a client left open, when it will send no more.
 pub(super) fn abandon(core: &mut Core) {
     for open in core.handles.drain() {
-        if let Open::Upload(incoming) = open
-            && let Some(upload) = incoming.upload
+        if let Open::Upload(mut incoming) = open
+            && !incoming.is_rejected()
+            && let Some(upload) = incoming.upload.take()
         {
             // Holding the session's shared part keeps the channel open until the audit log was told.
             let shared: Arc<Shared> = core.shared.clone();
@@ -266,6 +278,7 @@ mod tests {
             size,
             modified: at,
             closed: true,
+            digests: None,
         })
     }
 

@@ -88,9 +88,27 @@ impl Incoming {
         Ok(())
     }
 
+    /// Its content was found not to be acceptable, whatever else comes.
+    pub fn is_rejected(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::is_rejected)
+    }
+
     /// What its own session is shown of it.
     pub fn stat(&self, now: Timestamp) -> Stat {
         Stat::file(self.size(), self.modified.unwrap_or(now))
+    }
+}
+
+impl Drop for Incoming {
+    /// Many clients leave without a CLOSE once a WRITE was refused: what was found wrong is a rejection all the same, with
+    /// its report.
+    fn drop(&mut self) {
+        if self.is_rejected()
+            && let Some(upload) = self.upload.take()
+        {
+            // Its work goes on by itself.
+            drop(upload.close());
+        }
     }
 }
 
@@ -101,6 +119,11 @@ pub(super) fn fits_size(wanted: Wanted, size: u64) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::denied("a file cannot be cut or stretched here: upload it again from its beginning"))
+}
+
+/// The refusal of a question about the content of an upload that is still open.
+pub(super) fn is_under_way() -> Refusal {
+    Refusal::rejected("the upload is under way: ask for its digest by name, after it was closed")
 }
 
 /// The refusal of a handle that the session does not hold.

@@ -1,7 +1,7 @@
 //! What a person reads on standard error: the verdicts and refusals of one session, in a few short lines.
 //!
-//! OpenSSH's `sftp` prints nothing of a status message, but everything that comes on the channel's standard error; other
-//! clients do the opposite, so only those that call themselves OpenSSH are told. Must never let a session flood a
+//! OpenSSH's `sftp` and PuTTY's `psftp` print nothing of a status message, but everything that comes on the channel's
+//! standard error; other clients do the opposite, so only those that call themselves so are told. Must never let a session flood a
 //! terminal, nor say the same thing again. Does no input or output. Called by `shared`.
 
 use std::collections::VecDeque;
@@ -70,14 +70,23 @@ impl Lines {
 
     /// What a client reads of a refusal. `name`: the upload that it is about.
     pub fn refused(&self, name: Option<&FileName>, refusal: &Refusal) -> Vec<String> {
-        let text = match (name, refusal.kind) {
-            (Some(name), RefusalKind::Rejected) => format!("rejected {name}: {}", refusal.reason),
-            (Some(name), _) => format!("{name}: {}", refusal.reason),
-            (None, _) => refusal.reason.clone(),
+        let about = match (name, refusal.kind) {
+            (Some(name), RefusalKind::Rejected) => format!("rejected {name}: "),
+            (Some(name), _) => format!("{name}: "),
+            (None, _) => String::new(),
         };
         self.with(|said| {
+            let mut text = format!("{about}{}", refusal.reason);
             if said.recent.contains(&text) {
                 return Vec::new();
+            }
+            // A WRITE was refused with this reason already: its CLOSE adds where the report is.
+            let told = |earlier: &String| earlier.strip_prefix(&about).is_some_and(|told| refusal.reason.contains(told));
+            if let Some((_, report)) = refusal.reason.rsplit_once("; see /")
+                && name.is_some()
+                && said.recent.iter().any(told)
+            {
+                text = format!("{about}see /{report}");
             }
             said.recent.push_front(text.clone());
             said.recent.truncate(RECENT);
@@ -169,6 +178,18 @@ mod tests {
         lines.begin(&name("a.csv"));
         assert_eq!(lines.refused(Some(&name("b.csv")), &refusal).len(), 0);
         assert_eq!(lines.refused(Some(&name("a.csv")), &refusal), ["nightsafe: rejected a.csv: the file is empty"]);
+    }
+
+    #[test]
+    fn what_a_write_was_told_is_not_said_again_at_close() {
+        let lines = Lines::new(true);
+        let write = Refusal::rejected("this is a ZIP archive, not CSV");
+        assert_eq!(lines.refused(Some(&name("a.csv")), &write), ["nightsafe: rejected a.csv: this is a ZIP archive, not CSV"]);
+        let close = Refusal::rejected("row 1: this is a ZIP archive, not CSV; see /receipts/a.csv.report.txt");
+        assert_eq!(lines.refused(Some(&name("a.csv")), &close), ["nightsafe: rejected a.csv: see /receipts/a.csv.report.txt"]);
+        assert_eq!(lines.refused(Some(&name("b.csv")), &close).len(), 1);
+        let other = Refusal::rejected("row 1: it is empty; see /receipts/a.csv.report.txt");
+        assert!(lines.refused(Some(&name("a.csv")), &other)[0].contains("it is empty"));
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //!
 //! The way of a request: `wire` cuts it out of the stream, `session` takes it in, `dispatch` finds its row in the table,
 //! `files`, `paths`, `directories` or `extensions` do what it asks for on the `tree` of the account (`provider`,
-//! `loader`), and `reply` answers at once, `later` when the disk is done, or `reads` when the client has room.
+//! `loader`), and `reply` answers at once, `later` when the disk is done, or `reads` when the client has room. `commands`
+//! answers what providers' programs ask over exec about the same tree.
 
 mod attrs;
+mod commands;
 mod contract;
+mod digests;
 mod directories;
 mod dispatch;
 mod extensions;
@@ -23,6 +26,7 @@ mod paths;
 mod proofs;
 mod provider;
 mod reads;
+mod rejections;
 mod reply;
 mod session;
 mod shared;
@@ -32,6 +36,7 @@ mod tests;
 mod tree;
 mod wire;
 
+pub use commands::{Input, Said, knows, run};
 pub use contract::Since as ContractSince;
 pub use session::Session;
 

@@ -59,7 +59,7 @@ pub(super) async fn setstat(core: &mut Core, mut request: Request<'_>) -> Result
 }
 
 async fn set(shared: &Shared, spot: &Spot, wanted: Wanted) -> Result<Answer, Refusal> {
-    let mut found = provider::find(shared, spot).await?.ok_or_else(missing)?;
+    let mut found = provider::find(shared, spot).await?.ok_or_else(|| shared.rejections.missing(spot))?;
     let (intake, principal) = (&shared.services.intake, &shared.principal);
     match (&found, wanted.size) {
         (Found::Draft(_), Some(size)) => intake.cut(principal, &spot.place, &spot.name, size).await?,
@@ -121,10 +121,11 @@ pub(super) async fn rename(core: &mut Core, mut request: Request<'_>) -> Result<
             Some(Found::Accepted(_)) => {
                 return Err(Refusal::denied("an accepted upload cannot be renamed: upload it under the new name"));
             }
-            None => return Err(missing()),
+            None => return Err(shared.rejections.missing(&from)),
         }
         let intake = &shared.services.intake;
-        let closed = intake.rename(&shared.principal, (&from.place, &from.name), (&to.place, &to.name)).await?;
+        let closed = intake.rename(&shared.principal, (&from.place, &from.name), (&to.place, &to.name)).await;
+        let closed = closed.inspect_err(|refusal| shared.rejections.note(&to, refusal))?;
         Ok(done(closed))
     })
     .await

@@ -146,7 +146,7 @@ pub(super) async fn stat(shared: &Shared, node: &Node) -> Result<Stat, Refusal> 
         Node::Upload(spot) => match find(shared, spot).await? {
             Some(Found::Draft(draft)) => Ok(Stat::file(draft.size, draft.modified)),
             Some(Found::Accepted(listed)) => Ok(Stat::file(listed.size, listed.modified)),
-            None => Err(missing()),
+            None => Err(shared.rejections.missing(spot)),
         },
     }
 }
@@ -215,7 +215,7 @@ pub(super) async fn find(shared: &Shared, spot: &Spot) -> Result<Option<Found>, 
 }
 
 /// From when on uploads and receipts are shown.
-fn listed_since(org: &Org, now: Timestamp) -> Timestamp {
+pub(super) fn listed_since(org: &Org, now: Timestamp) -> Timestamp {
     now.checked_sub(org.retention.listed).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 

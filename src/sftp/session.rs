@@ -48,10 +48,10 @@ pub(super) struct Core {
 impl Session {
     /// `late` carries answers to operations that wait for the disk. The session and each such operation hold a sender:
     /// when all are gone, every answer was sent, and the channel can be ended.
-    /// `openssh` says whether the client shows lines on standard error (it identified itself as OpenSSH).
-    pub fn new(principal: Principal, services: Arc<Services>, late: mpsc::Sender<Out>, openssh: bool) -> Self {
+    /// `shown` says whether the client shows lines on standard error.
+    pub fn new(principal: Principal, services: Arc<Services>, late: mpsc::Sender<Out>, shown: bool) -> Self {
         let debt_max = services.config.borrow().limits.reply_debt;
-        let shared = Arc::new(Shared::new(principal, services, late, openssh));
+        let shared = Arc::new(Shared::new(principal, services, late, shown));
         let core = Core {
             shared,
             handles: Handles::default(),

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::dispatch::{Operation, Told};
 use super::lines::Lines;
+use super::rejections::Rejections;
 use super::{Out, Services};
 use crate::access::Principal;
 use crate::audit::{Event, Kind};
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub operations: Arc<Semaphore>,
     /// What is said on the client's standard error.
     pub lines: Lines,
+    pub rejections: Rejections,
     late: mpsc::Sender<Out>,
     refusals: AtomicU64,
     /// Bytes of late answers that wait for the channel to take them.
@@ -56,13 +58,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(principal: Principal, services: Arc<Services>, late: mpsc::Sender<Out>, openssh: bool) -> Self {
+    pub fn new(principal: Principal, services: Arc<Services>, late: mpsc::Sender<Out>, shown: bool) -> Self {
         Self {
             begun: services.clock.now(),
             principal,
             services,
             operations: Arc::new(Semaphore::new(OPERATIONS)),
-            lines: Lines::new(openssh),
+            lines: Lines::new(shown),
+            rejections: Rejections::default(),
             late,
             refusals: AtomicU64::new(0),
             queued: AtomicUsize::new(0),

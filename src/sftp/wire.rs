@@ -3,6 +3,9 @@
 //!
 //! Must never interpret a byte of a packet whose length or strings lie, nor hold more than one packet. The data of a
 //! WRITE is handed on as it arrives, without a copy here. Called by `session`; knows nothing of operations.
+//!
+//! One liberty is left to a WRITE: bytes after its data, which OpenSSH's server drops too. Go's pkg/sftp before 1.13.6, and
+//! with it rclone before 1.62, sends its whole buffer though only the first bytes of it are meant.
 
 use super::attrs::Wanted;
 use super::handles::HandleId;
@@ -42,7 +45,7 @@ pub(super) struct Part<'a> {
     pub handle: HandleId,
     pub offset: u64,
     pub data: &'a [u8],
-    /// The packet ends here: it can be answered.
+    /// The data ends here: the packet can be answered.
     pub last: bool,
 }
 
@@ -52,6 +55,8 @@ struct Streaming {
     handle: HandleId,
     offset: u64,
     left: usize,
+    /// Bytes of the packet after its data.
+    beyond: usize,
 }
 
 /// Cuts a byte stream into packets.
@@ -62,6 +67,8 @@ pub(super) struct Framer {
     /// What is held was given out, and goes at the next call.
     given: bool,
     write: Option<Streaming>,
+    /// Bytes after a WRITE's data that are still to be dropped.
+    beyond: usize,
 }
 
 impl Framer {
@@ -78,6 +85,9 @@ impl Framer {
         if self.write.is_some() {
             return Ok(self.part(input).map(Piece::Write));
         }
+        let (dropped, rest) = input.split_at(input.len().min(self.beyond));
+        self.beyond -= dropped.len();
+        *input = rest;
         if self.held.is_empty() {
             let need = need(input)?;
             if input.len() < need {
@@ -115,7 +125,7 @@ impl Framer {
 
     /// Whether the stream stands between two packets.
     pub fn is_whole(&self) -> bool {
-        self.write.is_none() && (self.given || self.held.is_empty())
+        self.write.is_none() && self.beyond == 0 && (self.given || self.held.is_empty())
     }
 
     /// The next bytes of the WRITE under way; none when the input is used up.
@@ -130,6 +140,7 @@ impl Framer {
         let part = Part { id: write.id, handle: write.handle, offset: write.offset, data, last: write.left == 0 };
         write.offset = write.offset.saturating_add(data.len() as u64);
         if part.last {
+            self.beyond = write.beyond;
             self.write = None;
         }
         Some(part)
@@ -162,9 +173,9 @@ fn need(start: &[u8]) -> Result<usize, Malformed> {
     }
     let head = 4 + WRITE_FIELDS + handle;
     if let Some(data) = be32(start, head - 4)
-        && WRITE_FIELDS + handle + data as usize != length
+        && WRITE_FIELDS + handle + data as usize > length
     {
-        return Err(Malformed("a WRITE whose data does not fill it exactly"));
+        return Err(Malformed("a WRITE whose data is longer than its packet"));
     }
     Ok(head)
 }
@@ -177,8 +188,12 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 impl Streaming {
     /// Reads a head that `need` found whole.
     fn begin(head: &[u8]) -> Result<Self, Malformed> {
-        let mut fields = Reader::new(&head[5..]);
-        Ok(Self { id: fields.u32()?, handle: fields.handle()?, offset: fields.u64()?, left: fields.u32()? as usize })
+        let mut fields = Reader::new(head);
+        let after = fields.u32()? as usize - (head.len() - 4);
+        fields.u8()?;
+        let (id, handle, offset) = (fields.u32()?, fields.handle()?, fields.u64()?);
+        let left = fields.u32()? as usize;
+        Ok(Self { id, handle, offset, left, beyond: after - left })
     }
 }
 
@@ -189,6 +204,11 @@ pub(super) struct Reader<'a>(&'a [u8]);
 impl<'a> Reader<'a> {
     pub fn new(body: &'a [u8]) -> Self {
         Self(body)
+    }
+    fn u8(&mut self) -> Result<u8, Malformed> {
+        let (byte, rest) = self.0.split_first().ok_or(Malformed("a packet that ends inside a number"))?;
+        self.0 = rest;
+        Ok(*byte)
     }
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed("a packet that ends inside a number"))?;
@@ -323,8 +343,8 @@ mod tests {
             bad[at..at + 4].copy_from_slice(&value.to_be_bytes());
             bad
         };
-        // The handle's length, then the data's: too long, too short, enormous.
-        for bad in [with(9, 9), with(9, 300), with(9, u32::MAX), with(29, 11), with(29, 9), with(29, u32::MAX)] {
+        // The handle's length, then the data's: too long, enormous. (One byte more of handle: the data's length moves.)
+        for bad in [with(9, 9), with(9, 300), with(9, u32::MAX), with(29, 11), with(29, u32::MAX)] {
             for step in [1, 7, bad.len()] {
                 let (mut framer, mut failed) = (Framer::default(), false);
                 for mut input in bad.chunks(step) {
@@ -341,6 +361,24 @@ mod tests {
             }
         }
         assert!(Framer::default().next(&mut &packet(WRITE, &[0; 10])[..]).is_err());
+    }
+
+    #[test]
+    fn bytes_after_a_writes_data_are_dropped_wherever_it_is_cut() {
+        let mut long = write(7, &[1; 8], 4096, b"0123456789");
+        long.extend([0xee; 5000]);
+        let length = (long.len() - 4) as u32;
+        long[..4].copy_from_slice(&length.to_be_bytes());
+        let stream = [&long[..], &long, &packet(17, b"abc")].concat();
+        let meant = (WRITE, 7, 4096, b"0123456789".to_vec());
+        for step in (1..60).chain([4999, 5000, 5001, stream.len()]) {
+            let seen = read(&stream, step).unwrap();
+            assert_eq!(seen, [meant.clone(), meant.clone(), (17, 0, 0, b"abc".to_vec())], "in pieces of {step}");
+        }
+        let mut framer = Framer::default();
+        let mut input = &long[..long.len() - 1];
+        while framer.next(&mut input).unwrap().is_some() {}
+        assert!(!framer.is_whole(), "a byte is missing");
     }
 
     #[test]

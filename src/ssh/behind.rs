@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::access::{Access, Principal};
 use crate::audit::Recorder;
 use crate::config::Live;
-use crate::sftp::{Broken, Out};
+use crate::sftp::{Broken, Input, Out, Said};
 use crate::types::Clock;
 use crate::{queue, sftp};
 
@@ -25,14 +25,15 @@ pub(super) trait Behind: Send + Sync + 'static {
     type Sftp: Subsystem;
 
     /// Begins an SFTP session; see [`sftp::Session::new`].
-    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, openssh: bool) -> Self::Sftp;
+    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, shown: bool) -> Self::Sftp;
     /// Whether this account may run this command.
     fn knows(&self, principal: &Principal, command: &str) -> bool;
-    /// Runs a command line; gives its exit status.
+    /// Runs a command line; gives its exit status. `input` tells of its standard input.
     fn run(
         &self,
         principal: Principal,
         command: String,
+        input: watch::Receiver<Input>,
         out: mpsc::Sender<queue::Out>,
     ) -> impl Future<Output = u32> + Send + 'static;
 }
@@ -58,20 +59,37 @@ pub(super) struct Rooms {
 impl Behind for Rooms {
     type Sftp = sftp::Session;
 
-    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, openssh: bool) -> sftp::Session {
-        sftp::Session::new(principal, self.sftp.clone(), late, openssh)
+    fn sftp(&self, principal: Principal, late: mpsc::Sender<Out>, shown: bool) -> sftp::Session {
+        sftp::Session::new(principal, self.sftp.clone(), late, shown)
     }
     fn knows(&self, principal: &Principal, command: &str) -> bool {
-        queue::knows(principal, command)
+        queue::knows(principal, command) || sftp::knows(principal, command)
     }
     fn run(
         &self,
         principal: Principal,
         command: String,
+        input: watch::Receiver<Input>,
         out: mpsc::Sender<queue::Out>,
     ) -> impl Future<Output = u32> + Send + 'static {
-        let services = self.queue.clone();
-        async move { queue::run(&command, &principal, &services, &out).await }
+        let (queue, sftp) = (self.queue.clone(), self.sftp.clone());
+        async move {
+            if !sftp::knows(&principal, &command) {
+                return queue::run(&command, &principal, &queue, &out).await;
+            }
+            let (said, status) = sftp::run(&command, &principal, &sftp, input).await;
+            for said in said {
+                let line = match said {
+                    Said::Line(line) => queue::Out::Line(line),
+                    Said::Error(line) => queue::Out::Error(line),
+                };
+                // A client that went away hears no more.
+                if out.send(line).await.is_err() {
+                    break;
+                }
+            }
+            status
+        }
     }
 }
 

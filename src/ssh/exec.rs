@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use russh::ChannelId;
 use russh::server::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::behind::Behind;
 use super::visit::Visit;
 use crate::access::Principal;
 use crate::queue::Out;
+use crate::sftp::Input;
 use crate::types::Role;
 
 /// Longest command line, bytes; as much as `queue` reads.
@@ -23,11 +24,14 @@ const BATCH: usize = 16 * 1024;
 pub(super) const STDERR: u32 = 1;
 
 /// A command under way; dropping it cancels it.
-pub(super) struct Exec(AbortHandle);
+pub(super) struct Exec {
+    task: AbortHandle,
+    input: watch::Sender<Input>,
+}
 
 impl Drop for Exec {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -41,7 +45,8 @@ impl Exec {
         channel: ChannelId,
     ) -> Self {
         let (out, lines) = mpsc::channel(LINES);
-        let run = behind.run(principal.clone(), command, out);
+        let (input, heard) = watch::channel(Input::Nothing);
+        let run = behind.run(principal.clone(), command, heard, out);
         let busy = visit.command();
         let task = tokio::spawn(async move {
             let _busy = busy;
@@ -51,11 +56,27 @@ impl Exec {
                 end(&handle, channel, status).await;
             }
         });
-        Self(task.abort_handle())
+        Self { task: task.abort_handle(), input }
     }
 
     pub fn is_over(&self) -> bool {
-        self.0.is_finished()
+        self.task.is_finished()
+    }
+
+    /// Bytes came on standard input: no command reads them, but it may want to know.
+    pub fn data(&self) {
+        self.input.send_replace(Input::Bytes);
+    }
+
+    /// Standard input ended.
+    pub fn eof(&self) {
+        self.input.send_if_modified(|heard| {
+            let nothing = *heard == Input::Nothing;
+            if nothing {
+                *heard = Input::Empty;
+            }
+            nothing
+        });
     }
 }
 
@@ -107,19 +128,31 @@ pub(super) async fn end(handle: &Handle, channel: ChannelId, status: u32) {
     let _gone = handle.close(channel).await;
 }
 
+const OLD_SCP: &str =
+    "This is an SFTP service without the old scp protocol: use 'scp' of OpenSSH 9.0 or later without -O, or 'sftp'.";
+
+/// The words for an scp client of the old protocol, which shows its user what comes in that protocol: a fatal error is a
+/// byte 2, a text and a line end, whichever side of it the client plays. None for any other command.
+pub(super) fn scp_refusal(command: &str) -> Option<Vec<u8>> {
+    let mut words = command.split_whitespace();
+    let program = words.next()?.rsplit('/').next()?;
+    let plays = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.contains(['t', 'f']);
+    (program == "scp" && words.any(plays)).then(|| format!("\u{2}scp: {OLD_SCP}\n").into_bytes())
+}
+
 /// What a person who tried this command should do instead.
 pub(super) fn advice(command: &str, role: Role) -> &'static str {
     let program = command.split_whitespace().next().unwrap_or_default();
     match program.rsplit('/').next().unwrap_or_default() {
-        "scp" => {
-            "This is an SFTP service without the old scp protocol: use 'scp' of OpenSSH 9.0 or later without -O, or 'sftp'."
-        }
+        "scp" => OLD_SCP,
         "rsync" => "rsync does not work here: use 'sftp', or rclone with its sftp backend.",
         "sftp-server" => "Use the sftp subsystem: 'sftp' without -s, or your client's default for the SFTP server.",
         _ if role == Role::Loader => {
             "Of commands there are claim, extend, ack and nack here, and nothing else: fetch files with 'sftp', from /queue."
         }
-        _ => "This is an SFTP service: commands cannot be run here. Use 'sftp', or see /help.txt.",
+        _ => {
+            "This is an SFTP service with a few commands of its own, which 'help' lists: use 'sftp', or see /help.txt."
+        }
     }
 }
 
@@ -134,6 +167,18 @@ pub(super) fn no_shell(role: Role) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scp_hears_its_refusal_in_its_own_protocol() {
+        for command in ["scp -t /bulk", "/usr/bin/scp -v -p -t -- a", "scp -rf /a", "scp -f a"] {
+            let words = scp_refusal(command).unwrap();
+            assert!(words.starts_with(b"\x02scp: ") && words.ends_with(b".\n"), "{command}");
+            assert_eq!(words.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        }
+        for command in ["scp", "scp a b", "ls -t", "scp --help-t", ""] {
+            assert_eq!(scp_refusal(command), None, "{command}");
+        }
+    }
 
     #[test]
     fn nobody_is_sent_to_what_the_role_does_not_have() {

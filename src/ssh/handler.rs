@@ -14,7 +14,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Error, Pty, serv
 use super::algorithms;
 use super::behind::{Behind, Door};
 use super::channel::{SftpChannel, line};
-use super::exec::{COMMAND_MAX, Exec, STDERR, advice, no_shell};
+use super::exec::{COMMAND_MAX, Exec, STDERR, advice, no_shell, scp_refusal};
 use super::visit::Visit;
 use crate::access::{Admission, Arrival, Principal, Why};
 use crate::audit::{Event, Kind};
@@ -125,8 +125,13 @@ impl<B: Behind> Handler<B> {
 
     /// Plays a program that says why it cannot run, and ends. Answers no request: the caller did, or the end does.
     fn end_with_words(&mut self, channel: ChannelId, session: &mut Session, words: &str) -> Result<(), Error> {
-        self.channels.remove(&channel);
         session.extended_data(channel, STDERR, line(words))?;
+        self.end(channel, session)
+    }
+
+    /// Ends a channel as a program would that failed.
+    fn end(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Error> {
+        self.channels.remove(&channel);
         session.exit_status_request(channel, 1)?;
         session.eof(channel)?;
         session.close(channel)
@@ -390,6 +395,13 @@ impl<B: Behind> server::Handler for Handler<B> {
         let Some(command) = exact.filter(|command| self.door.behind.knows(&principal, command)) else {
             self.refused("exec", &text).await;
             session.channel_success(channel)?;
+            if let Some(words) = scp_refusal(&text) {
+                session.data(channel, words)?;
+                // OpenSSH's scp would say it twice; PuTTY's looks at nothing else once the channel ends.
+                if self.visit.wire.openssh() {
+                    return self.end(channel, session);
+                }
+            }
             return self.end_with_words(channel, session, advice(&text, principal.role()));
         };
         session.channel_success(channel)?;
@@ -407,9 +419,9 @@ impl<B: Behind> server::Handler for Handler<B> {
         };
         session.channel_success(channel)?;
         let debt_max = self.door.config.borrow().limits.reply_debt;
-        let (cut, openssh) = (self.visit.wire.cut.clone(), self.visit.wire.openssh());
+        let (cut, shown) = (self.visit.wire.cut.clone(), self.visit.wire.shows_lines());
         let sftp = SftpChannel::begin(channel, session.handle(), cut, debt_max, |late| {
-            self.door.behind.sftp(principal, late, openssh)
+            self.door.behind.sftp(principal, late, shown)
         });
         self.channels.insert(channel, Use::Sftp(sftp));
         Ok(())
@@ -417,6 +429,9 @@ impl<B: Behind> server::Handler for Handler<B> {
 
     async fn data(&mut self, channel: ChannelId, bytes: &[u8], session: &mut Session) -> Result<(), Error> {
         self.visit.touch();
+        if let Some(Use::Exec(exec)) = self.channels.get(&channel) {
+            exec.data();
+        }
         let Some(sftp) = self.sftp(channel) else { return Ok(()) };
         let done = sftp.data(bytes, session).await;
         self.settle(channel, done, session)
@@ -430,6 +445,9 @@ impl<B: Behind> server::Handler for Handler<B> {
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Error> {
+        if let Some(Use::Exec(exec)) = self.channels.get(&channel) {
+            exec.eof();
+        }
         let Some(sftp) = self.sftp(channel) else { return Ok(()) };
         let done = sftp.eof(session).await;
         self.settle(channel, done, session)

@@ -40,6 +40,10 @@ impl Wire {
     pub fn identification(&self) -> &str {
         self.identification.get().map_or("", String::as_str)
     }
+    /// Whether the client shows what comes on the standard error of its SFTP channel, and not what a status says.
+    pub fn shows_lines(&self) -> bool {
+        self.openssh() || self.identification().starts_with("SSH-2.0-PuTTY")
+    }
     pub fn openssh(&self) -> bool {
         self.identification().starts_with("SSH-2.0-OpenSSH")
     }

@@ -17,6 +17,7 @@ mod architecture;
 mod canary;
 mod chaos;
 mod cli;
+mod clients;
 mod contract;
 mod corpora;
 mod demands;

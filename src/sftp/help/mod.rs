@@ -128,6 +128,7 @@ pub(super) mod tests {
             default_dataset: None,
             recipients: Vec::new(),
             quota: 100 << 30,
+            digests: crate::types::DigestKind::ALL.into(),
             retention: Retention {
                 listed: Duration::from_secs(30 * 86_400),
                 loaded: Duration::from_secs(86_400),

@@ -19,15 +19,24 @@ pub mod kind {
     pub const VERSION: u8 = 2;
     pub const OPEN: u8 = 3;
     pub const CLOSE: u8 = 4;
+    pub const READ: u8 = 5;
     pub const WRITE: u8 = 6;
+    pub const LSTAT: u8 = 7;
+    pub const FSTAT: u8 = 8;
+    pub const SETSTAT: u8 = 9;
     pub const OPENDIR: u8 = 11;
+    pub const READDIR: u8 = 12;
     pub const REMOVE: u8 = 13;
     pub const REALPATH: u8 = 16;
     pub const STAT: u8 = 17;
     pub const RENAME: u8 = 18;
     pub const STATUS: u8 = 101;
     pub const HANDLE: u8 = 102;
+    pub const DATA: u8 = 103;
     pub const NAME: u8 = 104;
+    pub const ATTRS: u8 = 105;
+    pub const EXTENDED: u8 = 200;
+    pub const EXTENDED_REPLY: u8 = 201;
 }
 
 /// Flags of OPEN.
@@ -199,36 +208,38 @@ impl Raw {
 
     /// A request and its reply; none when the session broke before.
     pub fn try_request(&mut self, kind: u8, body: &[u8]) -> Option<Reply> {
+        let id = self.try_post(kind, body)?;
+        self.try_reply(id)
+    }
+
+    /// Sends a request without waiting; returns its id, or none when the session broke before.
+    pub fn try_post(&mut self, kind: u8, body: &[u8]) -> Option<u32> {
         let id = self.next;
         self.next += 1;
         self.send(&packet(kind, &[&id.to_be_bytes(), body].concat())).ok()?;
+        Some(id)
+    }
+
+    /// The reply to a request posted before, whatever order replies come in; none when the session broke before.
+    pub fn try_reply(&mut self, id: u32) -> Option<Reply> {
         loop {
-            let reply = self.next_reply()?;
-            if reply.id == id {
+            if let Some(reply) = self.early.remove(&id) {
                 return Some(reply);
             }
+            let reply = self.next_reply()?;
             self.early.insert(reply.id, reply);
         }
     }
 
     /// Sends a request without waiting; returns its id.
     pub fn post(&mut self, kind: u8, body: &[u8]) -> u32 {
-        let id = self.next;
-        self.next += 1;
-        self.send(&packet(kind, &[&id.to_be_bytes(), body].concat())).unwrap();
-        id
+        self.try_post(kind, body).unwrap()
     }
 
     /// The reply to a request posted before, whatever order replies come in.
     #[track_caller]
     pub fn reply(&mut self, id: u32) -> Reply {
-        loop {
-            if let Some(reply) = self.early.remove(&id) {
-                return reply;
-            }
-            let reply = self.next_reply().expect("the session ended before its reply");
-            self.early.insert(reply.id, reply);
-        }
+        self.try_reply(id).expect("the session ended before its reply")
     }
 
     #[track_caller]
