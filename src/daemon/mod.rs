@@ -62,13 +62,13 @@ pub async fn run(
     let vault = Vault::open(&config.paths.state)
         .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
     let signer = config::signing_key(&config.audit)?;
-    let key = signer.verifier_key().clone();
+    let verifier_key = signer.verifier_key().clone();
     let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"), signer)
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);
     mark.check(&ledger).await?;
-    let key = spool_key::keep(&config.paths.runtime)?;
-    let recovered = intake::recover(&vault, &ledger, &clock, &key, &config).await;
+    let spool_key = spool_key::keep(&config.paths.runtime)?;
+    let recovered = intake::recover(&vault, &ledger, &clock, &spool_key, &config).await;
     let mut recovered = recovered.context("start-up recovery failed")?;
     // After the recovery, which frees the spool's space, and whose mark it is: what began before it has its end.
     let started = Event::new(clock.now(), Kind::DaemonStarted, Actor::gateway())
@@ -85,7 +85,7 @@ pub async fn run(
     let (swap, live) = watch::channel(config.clone());
     let recorder = ledger.recorder();
     let access = Access::new(live.clone(), recorder.clone(), clock.clone());
-    let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone(), key);
+    let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone(), spool_key);
     intake.adopt(&mut recovered);
     let services = Arc::new(ssh::Services {
         config: live.clone(),
@@ -136,7 +136,8 @@ pub async fn run(
             quit.clone(),
         ),
     );
-    let source = publish::Source { config: live.clone(), ledger: ledger.clone(), key, clock: clock.clone() };
+    let source =
+        publish::Source { config: live.clone(), ledger: ledger.clone(), key: verifier_key, clock: clock.clone() };
     tasks.spawn("tiles", publish::tiles(source.clone(), quit.clone()));
     tasks.spawn("witnesses", publish::witnesses(source.clone(), quit.clone()));
     tasks.spawn("copy", publish::copy(source, quit.clone()));

@@ -482,8 +482,17 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
         (outcome.report.complete, outcome.report.restricted) = (true, 2);
         assert!(outcome.restricted.add(3) && outcome.restricted.add(4));
         let (size, sha256, stored) = (6, sha256(name.as_bytes()), pipeline::Stored::Draft(spool));
-        let finished =
-            pipeline::Finished { size, sha256, md5: None, sha1: None, outcome, scan: None, stored, envelope: None, unkept: None };
+        let finished = pipeline::Finished {
+            size,
+            sha256,
+            md5: None,
+            sha1: None,
+            outcome,
+            scan: None,
+            stored,
+            envelope: None,
+            unkept: None,
+        };
         assert!(facts.end());
         let receipt = if name == "a.csv" {
             let (intake, actor) = (house.intake.0.clone(), house.principal.actor().clone());

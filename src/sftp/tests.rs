@@ -203,7 +203,7 @@ async fn an_accepted_file_that_is_removed_is_listed_no_more_and_nothing_else_cha
     assert_eq!(ledger.deliveries(&Filter::default()).await.unwrap().len(), 1);
     let told = house.events(Kind::UploadUnlisted).await;
     assert_eq!((told.len(), told[0].event.detail["name"].as_str()), (1, Some("a.csv")));
-    assert_eq!(ledger.verify().await.unwrap(), []);
+    assert_eq!(ledger.verify(crate::ledger::testing::believing()).await.unwrap().findings, []);
 
     // As WinSCP overwrites: the old one is removed, then the new one renamed to its name.
     assert_eq!(client.put("/ims/a.csv.part", &csv(200)).await.code(), OK);
@@ -211,7 +211,7 @@ async fn an_accepted_file_that_is_removed_is_listed_no_more_and_nothing_else_cha
     assert_eq!(client.stat("/ims/a.csv").await.size(), 200);
     let uploads = ledger.uploads(&Filter::default()).await.unwrap();
     assert_eq!(uploads[1].receipt.supersedes, Some(uploads[0].receipt.upload));
-    assert_eq!(ledger.verify().await.unwrap(), []);
+    assert_eq!(ledger.verify(crate::ledger::testing::believing()).await.unwrap().findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
