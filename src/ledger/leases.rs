@@ -174,9 +174,7 @@ fn held(
     let Some(entry) = Entry::find(tx, delivery)? else { return Ok(Err(LeaseError::Unknown)) };
     if entry.holder.as_ref() != Some(&actor.account) {
         // Who held it before may learn that it is over; to others it does not exist.
-        let mut statement = tx
-            .connection
-            .prepare_cached(HELD_BEFORE)?;
+        let mut statement = tx.connection.prepare_cached(HELD_BEFORE)?;
         let before = statement.exists(params![delivery.to_string(), Kind::DeliveryClaimed.as_str(), actor.account])?;
         return Ok(Err(if before { LeaseError::NotHeld } else { LeaseError::Unknown }));
     }

@@ -48,7 +48,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         AuditCommand::Export(export) => {
             over_ledger::read(&args.config, async |ledger, config| export.run(ledger, config).await)?;
         }
-        AuditCommand::Verify(verify) => over_ledger::read(&args.config, async |ledger, _| verify.run(ledger).await)?,
+        AuditCommand::Verify(verify) => {
+            over_ledger::read(&args.config, async |ledger, config| verify.run(ledger, config).await)?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

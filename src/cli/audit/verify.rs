@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::super::outcome::Stop;
 use super::super::output::{self, line, tame};
-use crate::ledger::{Finding, Ledger};
+use crate::config::{self, Config};
+use crate::ledger::{Finding, Ledger, Verification};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
@@ -16,8 +17,10 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub async fn run(&self, ledger: &Ledger) -> anyhow::Result<()> {
-        let findings = ledger.verify().await?;
+    pub async fn run(&self, ledger: &Ledger, config: &Config) -> anyhow::Result<()> {
+        let mut keys = config.audit.former_keys.clone();
+        keys.push(config::signing_key(&config.audit)?.verifier_key().clone());
+        let findings = ledger.verify(Verification { keys, ..Verification::default() }).await?.findings;
         if self.json {
             output::json(&json!({ "whole": findings.is_empty(), "findings": findings }))?;
         } else {
@@ -49,7 +52,8 @@ mod tests {
     #[test]
     fn the_verdict_says_what_was_and_was_not_checked() {
         assert!(verdict(&[]).starts_with("The audit log and the ledger are complete and consistent.\n(Checked for"));
-        let finding = Finding { check: "the sequence of events has no gaps", what: "after event 1 comes 3".into() };
+        let finding =
+            Finding { check: "the sequence of events has no gaps", what: "after event 1 comes 3".into(), event: None };
         let text = verdict(&[finding]);
         assert!(text.starts_with("NOT SO: the sequence of events has no gaps: after event 1 comes 3\n"), "{text}");
         assert!(text.contains("not signed"));

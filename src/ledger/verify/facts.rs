@@ -131,7 +131,16 @@ const WHOLE: &str = "the file is whole";
 /// The tables whose pages SQLite itself looks through, with their indexes. Of the audit log every row and every entry of
 /// every index is read by `log`.
 pub(super) const TABLES: &[&str] = &[
-    "uploads", "objects", "stored", "names", "companions", "deliveries", "tree", "nodes", "checkpoints", "cosignatures",
+    "uploads",
+    "objects",
+    "stored",
+    "names",
+    "companions",
+    "deliveries",
+    "tree",
+    "nodes",
+    "checkpoints",
+    "cosignatures",
 ];
 
 pub(super) fn whole(connection: &Connection, table: &str) -> Result<Vec<Finding>> {
@@ -164,7 +173,8 @@ pub(super) fn ends(connection: &Connection) -> Result<Vec<Finding>> {
             continue;
         };
         for (name, recorded, told) in differences(row)? {
-            let what = format!("event {sequence} (upload {upload}): its {name} is {told}, and is recorded as {recorded}");
+            let what =
+                format!("event {sequence} (upload {upload}): its {name} is {told}, and is recorded as {recorded}");
             findings.push(found(ENDS, what, Some(sequence)));
         }
     }

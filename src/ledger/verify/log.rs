@@ -62,10 +62,10 @@ impl Sums {
 
     pub const COUNT: usize = INDEXES.len();
 
-    /// What index number `index` holds.
+    /// What index number `index` holds; nothing if it is not there, or another one.
     pub fn of_index(connection: &Connection, key: &RandomState, index: usize) -> Result<Self> {
         let mut sums = Self::default();
-        let mut statement = connection.prepare(INDEXES[index].1)?;
+        let Ok(mut statement) = connection.prepare(INDEXES[index].1) else { return Ok(sums) };
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             sums.entry(key, index, row.get_ref(0)?, row.get(1)?);
@@ -76,7 +76,8 @@ impl Sums {
     /// `self` is what the tables hold.
     pub fn compare(&self, indexes: &Sums) -> Vec<Finding> {
         let differing = (0..INDEXES.len()).filter(|index| self.0[*index] != indexes.0[*index]);
-        let what = |index: usize| format!("the index by {} has not exactly the events that there are", INDEXES[index].0);
+        let what =
+            |index: usize| format!("the index by {} has not exactly the events that there are", INDEXES[index].0);
         differing.map(|index| found(INDEXED, what(index), None)).collect()
     }
 }
@@ -238,7 +239,8 @@ impl Stretch {
     }
 
     fn private(&mut self, part: &Row<'_>, sequence: u64, commitment: Option<[u8; 32]>) -> Result<()> {
-        let (salt, body) = (part.get_ref(2)?.as_blob().unwrap_or_default(), part.get_ref(3)?.as_str().unwrap_or_default());
+        let (salt, body) =
+            (part.get_ref(2)?.as_blob().unwrap_or_default(), part.get_ref(3)?.as_str().unwrap_or_default());
         if commitment.is_none_or(|commitment| leaf::commitment(salt, body.as_bytes()).0 != commitment) {
             self.find(PRIVATE, sequence, "its private part is not the one that its leaf commits to".into());
             return Ok(());
@@ -271,7 +273,8 @@ fn parts(leaf: &str) -> Vec<(u64, u64)> {
     struct Tombstone<'a> {
         parts: Option<&'a str>,
     }
-    let runs = serde_json::from_str::<Tombstone<'_>>(leaf).ok().and_then(|tombstone| tombstone.parts).unwrap_or_default();
+    let runs =
+        serde_json::from_str::<Tombstone<'_>>(leaf).ok().and_then(|tombstone| tombstone.parts).unwrap_or_default();
     let run = |run: &str| {
         let (from, to) = run.split_once('-').unwrap_or((run, run));
         Some((from.parse().ok()?, to.parse().ok()?))

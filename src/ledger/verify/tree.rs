@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::rows::Count;
 use super::super::{Finding, LeafCopy, Result};
-use super::log::{Signed, Stretch};
 use super::found;
+use super::log::{Signed, Stretch};
 use crate::audit::tree::{TILE_HEIGHT, TILE_WIDTH};
 use crate::audit::{Frontier, Hash, VerifierKey};
 use crate::types::{Invalid, Timestamp};
@@ -78,7 +78,8 @@ impl<'a> Growth<'a> {
         }
         let mut statement = self.connection.prepare_cached("SELECT hash FROM nodes WHERE level = ? AND n = ?")?;
         for (level, n, root) in complete {
-            let stored = statement.query_row(params![level, Count(n)], |row| row.get::<_, [u8; 32]>("hash")).optional()?;
+            let stored =
+                statement.query_row(params![level, Count(n)], |row| row.get::<_, [u8; 32]>("hash")).optional()?;
             if stored != Some(root.0) {
                 let width = 1u64 << level;
                 let (from, to) = (n * width + 1, (n + 1) * width);
@@ -153,9 +154,15 @@ impl<'a> Growth<'a> {
                 1 => format!("event {stored} is missing"),
                 _ => format!("events {} to {stored} are missing", last + 1),
             };
-            self.find(super::log::SEQUENCE, format!("the log ends with event {last}, and {stored} were signed: {what}"), Some(last + 1));
+            self.find(
+                super::log::SEQUENCE,
+                format!("the log ends with event {last}, and {stored} were signed: {what}"),
+                Some(last + 1),
+            );
         } else if stored < last {
-            let what = format!("the log ends with event {last}, and the newest checkpoint is of {stored}: nobody signed those after it");
+            let what = format!(
+                "the log ends with event {last}, and the newest checkpoint is of {stored}: nobody signed those after it"
+            );
             self.find(SIGNED, what, Some(stored + 1));
         }
         if let Some(Newest { signed, frontier, .. }) = newest {
@@ -167,9 +174,9 @@ impl<'a> Growth<'a> {
             }
         }
         let beyond = "SELECT count(*), max(size) FROM checkpoints WHERE size > ?";
-        let (count, largest): (u64, Option<u64>) = self
-            .connection
-            .query_row(beyond, [Count(last)], |row| Ok((row.get::<_, Count>(0)?.0, row.get::<_, Option<Count>>(1)?.map(|c| c.0))))?;
+        let (count, largest): (u64, Option<u64>) = self.connection.query_row(beyond, [Count(last)], |row| {
+            Ok((row.get::<_, Count>(0)?.0, row.get::<_, Option<Count>>(1)?.map(|c| c.0)))
+        })?;
         if let Some(largest) = largest {
             let what = format!("there are {count} checkpoints of more events than the log has, up to {largest}");
             self.find(ROOTS, what, Some(last + 1));
