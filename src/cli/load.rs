@@ -2,7 +2,7 @@
 //!
 //! Called by `cli`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::outcome::say;
+use super::receipt;
 use crate::loader::gateway::{Address, Door};
 use crate::loader::login::KeyRing;
-use crate::loader::{self, Ended, Event, Exec, HandOver, Keys, LoadError, Observer, Options, Outcome};
-use crate::seal::Identities;
-use crate::types::{Clock, DatasetName, DeliveryId, OrgId};
+use crate::loader::{self, Demand, Ended, Event, Exec, HandOver, Keys, LoadError, Observer, Options, Outcome, Sealed};
+use crate::seal::{Identities, Recipient};
+use crate::types::{Clock, DatasetName, DeliveryId, Invalid, OrgId, Sha256};
 
 /// From this size on, on a terminal, a fetch shows its progress. Bytes.
 const SHOWN_FROM: u64 = 8 * 1024 * 1024;
@@ -51,6 +52,18 @@ pub struct Args {
     /// Deliveries at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    /// Refuse a delivery that is not proven to stand in the gateway's log, as it came and sealed to this loader
+    #[arg(long, requires = "audit_key")]
+    require_proof: bool,
+    /// For --require-proof: a verifier key of the log, or a file that has it; may be given more than once
+    #[arg(long, value_name = "VKEY", requires = "require_proof")]
+    audit_key: Vec<String>,
+    /// For --require-proof: a witness's verifier key, or a file that has it: it must have cosigned; may be given more than once
+    #[arg(long, value_name = "VKEY", requires = "require_proof")]
+    witness: Vec<String>,
+    /// For --require-proof: recipients, one a line; deliveries must be sealed to exactly these [default: to one of the identities]
+    #[arg(long, value_name = "FILE", requires = "require_proof")]
+    recipients: Option<PathBuf>,
     /// Only deliveries of this organisation; may be given more than once
     #[arg(long, value_name = "ORG")]
     org: Vec<OrgId>,
@@ -153,7 +166,8 @@ fn options(args: &Args, hard_stop: &CancellationToken) -> Result<Options, String
         // The argument group lets nobody through without one.
         (None, None) => return Err("say --exec CMD or --into DIR".into()),
     };
-    let identities = args.identity.iter().map(|file| identity(file)).collect::<Result<_, _>>()?;
+    let identities = args.identity.iter().map(|file| identity(file)).collect::<Result<Vec<_>, _>>()?;
+    let demand = if args.require_proof { Some(demand(args, &identities)?) } else { None };
     Ok(Options {
         door: Arc::new(Door {
             address: args.gateway.clone(),
@@ -164,6 +178,7 @@ fn options(args: &Args, hard_stop: &CancellationToken) -> Result<Options, String
         }),
         keys: Keys::new(identities),
         hand_over,
+        demand,
         orgs: args.org.clone(),
         datasets: args.dataset.clone(),
         lease: args.lease,
@@ -174,6 +189,30 @@ fn options(args: &Args, hard_stop: &CancellationToken) -> Result<Options, String
         hard_stop: hard_stop.clone(),
         clock: Clock::system(),
     })
+}
+
+fn demand(args: &Args, identities: &[Identities]) -> Result<Demand, String> {
+    let recipients = match &args.recipients {
+        Some(file) => Sealed::Exactly(recipients(file)?),
+        None => Sealed::ToOneOf(identities.iter().flat_map(Identities::recipients).map(Recipient::digest).collect()),
+    };
+    let keys = |words: &[String]| receipt::keys(words).map_err(|stop| stop.to_string());
+    Ok(Demand { keys: keys(&args.audit_key)?, witnesses: keys(&args.witness)?, recipients })
+}
+
+/// A file as the gateway's recipients.txt: one a line, `#` comments.
+fn recipients(file: &Path) -> Result<BTreeSet<Sha256>, String> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read the recipients {shown}: {e}"))?;
+    let mut digests = BTreeSet::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('#') {
+            let recipient: Recipient = line.parse().map_err(|why: Invalid| format!("{shown}:{number}: {why}"))?;
+            digests.insert(recipient.digest());
+        }
+    }
+    if digests.is_empty() { Err(format!("{shown} has no recipient")) } else { Ok(digests) }
 }
 
 fn identity(file: &Path) -> Result<Identities, String> {

@@ -25,6 +25,15 @@ impl Progress {
         )
     }
 
+    /// Of work whose length is not known.
+    pub fn spinner(what: &str) -> Self {
+        let spinner = Self::new(what, 0, "{spinner} {msg} {elapsed}", true);
+        if let Some(bar) = &spinner.0 {
+            bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        }
+        spinner
+    }
+
     fn new(what: &str, total: u64, style: &str, shown: bool) -> Self {
         if !shown || !std::io::stderr().is_terminal() {
             return Self(None);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::model::AuditSettings;
-use crate::audit::Signer;
+use crate::audit::{Signer, VerifierKey};
 
 /// A signing key's line has a name of at most 255 bytes and some 70 more.
 const FILE_MAX: u64 = 4096;
@@ -36,6 +36,20 @@ pub struct SigningKeyError {
 pub fn signing_key(audit: &AuditSettings) -> Result<Signer, SigningKeyError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     read(&audit.key, &audit.origin, credentials.as_deref().map(Path::new))
+}
+
+/// The public half of the key that `[audit]` names: from the file beside it, `KEY.pub`, or from the private key itself.
+///
+/// # Errors
+/// As [`signing_key`].
+pub fn verifier_key(audit: &AuditSettings) -> Result<VerifierKey, SigningKeyError> {
+    let mut public = audit.key.as_os_str().to_owned();
+    public.push(".pub");
+    let beside = std::fs::read_to_string(&public).ok().and_then(|text| text.trim().parse::<VerifierKey>().ok());
+    match beside.filter(|key| key.name() == audit.origin) {
+        Some(key) => Ok(key),
+        None => signing_key(audit).map(|signer| signer.verifier_key().clone()),
+    }
 }
 
 /// Whether users other than the owner can read the file: a mode that [`signing_key`] refuses. None when it cannot be told.

@@ -13,10 +13,12 @@ use super::fetch;
 use super::gateway::Address;
 use super::link::{Keeper, Link, Told, Verb};
 use super::open::{Keys, OpenError};
+use super::proof::Demand;
 use super::queue::{Claimed, VerbError};
 use super::restricted::Rows;
 use super::{Event, HandOver, Observer, exec, into};
-use crate::types::Clock;
+use crate::seal::header_digest;
+use crate::types::{Clock, Sha256};
 
 /// How a delivery ended, for this loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub(super) struct Setting {
     pub disk: Disk,
     pub keys: Keys,
     pub hand_over: HandOver,
+    pub demand: Option<Demand>,
     pub lease: Duration,
     pub clock: Clock,
     pub observer: Observer,
@@ -133,6 +136,7 @@ async fn work(
     let part = Arc::new(setting.disk.part(claimed.manifest.delivery).map_err(Failure::Reason)?);
     // First, since nothing may be handed over without it.
     let restricted = restricted(setting, link, claimed, cancel).await?;
+    let header = proven(setting, link, claimed, cancel).await?;
     let resumed = fetch(setting, link, claimed, &part, cancel).await?;
     match verify(setting, claimed, &part, cancel).await {
         // What an earlier run left may be damaged, by a crash for one: fetch all of it, once.
@@ -142,6 +146,9 @@ async fn work(
             verified_or_removed(verify(setting, claimed, &part, cancel).await, &part)?;
         }
         verified => verified_or_removed(verified, &part)?,
+    }
+    if let Some(header) = header {
+        is_sealed_as_logged(&part, header)?;
     }
     hand_over(setting, claimed, &part, restricted, cancel).await?;
     // Every helper thread is done with it: they were awaited, or hold it no longer than their next piece.
@@ -167,6 +174,33 @@ async fn restricted(
     tokio::select! {
         fetched = fetch::restricted(link, claimed, trouble) => fetched.map_err(Failure::Reason),
         () = cancel.cancelled() => Err(Failure::Interrupted),
+    }
+}
+
+/// Holds the delivery's proof against what the loader demands; the digest that its age header must have. None where nothing
+/// is demanded.
+async fn proven(
+    setting: &Setting,
+    link: &Link,
+    claimed: &Arc<Claimed>,
+    cancel: &CancellationToken,
+) -> Result<Option<Sha256>, Failure> {
+    let Some(demand) = &setting.demand else { return Ok(None) };
+    let trouble = |why: &str, wait| {
+        (setting.observer)(Event::Trouble { address: &setting.address, why, retry_in: wait });
+    };
+    let proof = tokio::select! {
+        fetched = fetch::proof(link, claimed, trouble) => fetched.map_err(Failure::Reason)?,
+        () = cancel.cancelled() => return Err(Failure::Interrupted),
+    };
+    demand.check(&proof, &claimed.manifest).map(Some).map_err(Failure::Reason)
+}
+
+fn is_sealed_as_logged(part: &Part, logged: Sha256) -> Result<(), Failure> {
+    let found = part.handle(0).and_then(header_digest);
+    match found.map_err(|e| Failure::Reason(format!("the loader's disk failed: {e}")))? {
+        Some(found) if found == logged => Ok(()),
+        _ => Err(Failure::Reason("the object's age header is not the one in the log: it was sealed anew".into())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fetching a sealed object to the loader's disk, going on from what is there; and the list of restricted rows.
+//! Fetching a sealed object to the loader's disk, going on from what is there; the list of restricted rows, and the proof.
 //!
 //! Must never write a byte at another offset than it has in the object. Broken connections are made anew for as long as the
 //! lease lives; the caller drops the future when it does not. Called by `deliver`.
@@ -15,6 +15,7 @@ use super::gateway::{Gateway, GatewayError};
 use super::link::{Backoff, Link};
 use super::queue::Claimed;
 use super::restricted::{LIST_MAX, Rows};
+use crate::audit::PROOF_MAX;
 
 const BUFFER: usize = 256 * 1024;
 
@@ -146,11 +147,33 @@ pub async fn restricted(
             return Err(format!("the manifest counts {count} restricted rows, and the gateway gives no list of them"));
         }
     };
+    let list = small(link, path, "list of restricted rows", LIST_MAX, &mut trouble).await?;
+    Rows::read(list, manifest)
+}
+
+/// Fetches the proof that the delivery stands in the gateway's log.
+///
+/// # Errors
+/// What is no use to try again under this lease: there is none.
+pub async fn proof(link: &Link, claimed: &Claimed, mut trouble: impl FnMut(&str, Duration)) -> Result<Vec<u8>, String> {
+    let none = || "the gateway gives no proof that it stands in a log: it may be an older one".to_owned();
+    let path = claimed.proof.as_ref().ok_or_else(none)?;
+    small(link, path, "proof", PROOF_MAX as u64, &mut trouble).await
+}
+
+/// Fetches a file of at most `most` bytes, whole.
+async fn small(
+    link: &Link,
+    path: &str,
+    what: &str,
+    most: u64,
+    trouble: &mut impl FnMut(&str, Duration),
+) -> Result<Vec<u8>, String> {
     let mut backoff = Backoff::new();
     loop {
         let broken = match link.gateway().await {
-            Ok(gateway) => match list_on(&gateway, path).await {
-                Ok(list) => return Rows::read(list, manifest),
+            Ok(gateway) => match small_on(&gateway, path, what, most).await {
+                Ok(bytes) => return Ok(bytes),
                 Err(Trouble::Final(why)) => return Err(why),
                 Err(Trouble::Broken(why)) => {
                     link.drop_broken(&gateway).await;
@@ -166,23 +189,22 @@ pub async fn restricted(
     }
 }
 
-async fn list_on(gateway: &Arc<Gateway>, path: &str) -> Result<Vec<u8>, Trouble> {
+async fn small_on(gateway: &Arc<Gateway>, path: &str, what: &str, most: u64) -> Result<Vec<u8>, Trouble> {
     let sftp = gateway.sftp().await?;
     let remote = match sftp.open(path).await {
         Ok(remote) => remote,
         Err(SftpError::Status(status)) => {
-            let why = format!("the gateway does not give the list of restricted rows: {}", status.error_message);
-            return Err(Trouble::Final(why));
+            return Err(Trouble::Final(format!("the gateway does not give the {what}: {}", status.error_message)));
         }
         Err(error) => return Err(Trouble::Broken(format!("the fetch broke: {error}"))),
     };
-    let mut list = Vec::new();
-    remote.take(LIST_MAX + 1).read_to_end(&mut list).await.map_err(|e| read_trouble(&e))?;
-    if list.len() as u64 > LIST_MAX {
-        return Err(Trouble::Final(format!("the gateway's list of restricted rows has more than {LIST_MAX} bytes")));
+    let mut bytes = Vec::new();
+    remote.take(most + 1).read_to_end(&mut bytes).await.map_err(|e| read_trouble(&e))?;
+    if bytes.len() as u64 > most {
+        return Err(Trouble::Final(format!("the gateway's {what} has more than {most} bytes")));
     }
     let _ = sftp.close().await;
-    Ok(list)
+    Ok(bytes)
 }
 
 /// The client wraps its own errors; what is left are the gateway's refusals, in its words.

@@ -5,7 +5,7 @@
 //!
 //! `run` holds the loop, `deliver` one delivery's way through `fetch`, `open`, then `exec` or `into`; `link` keeps
 //! connection and lease alive; `queue` speaks the verbs over `gateway`, the client half of SSH, which asks `known_hosts`
-//! and `login`; `disk` is the folder of sealed objects; `restricted` are the rows that the command must treat otherwise.
+//! and `login`; `disk` is the folder of sealed objects; `proof` what the log must say of a delivery; `restricted` are the rows that the command must treat otherwise.
 
 mod deliver;
 mod disk;
@@ -17,6 +17,7 @@ pub mod known_hosts;
 mod link;
 pub mod login;
 mod open;
+mod proof;
 mod queue;
 mod restricted;
 mod run;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use deliver::{Ended, Outcome};
 pub use exec::Exec;
 pub use open::Keys;
+pub use proof::{Demand, Sealed};
 pub use queue::{Claimed, Manifest};
 
 use crate::types::{Clock, DatasetName, OrgId};
@@ -40,6 +42,8 @@ pub struct Options {
     pub door: Arc<Door>,
     pub keys: Keys,
     pub hand_over: HandOver,
+    /// What the log must prove of each delivery; none takes the gateway's word.
+    pub demand: Option<Demand>,
     /// Only these; none means all that the account may take.
     pub orgs: Vec<OrgId>,
     pub datasets: Vec<DatasetName>,

@@ -63,6 +63,8 @@ pub struct Claimed {
     pub object: String,
     /// Path of the list of restricted rows; none when there are none.
     pub restricted_rows: Option<String>,
+    /// Path of the proof that it stands in the gateway's log; none from a gateway that has no such log.
+    pub proof: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +75,8 @@ struct ClaimLine {
     object: String,
     #[serde(default)]
     restricted_rows: Option<String>,
+    #[serde(default)]
+    proof: Option<String>,
     #[serde(flatten)]
     manifest: Manifest,
 }
@@ -173,15 +177,15 @@ impl Claimed {
     pub fn parse(line: &str) -> Result<Self, String> {
         let unclear = |e: serde_json::Error| format!("its claim is not what this program understands: {e}");
         let mut document: Value = serde_json::from_str(line).map_err(unclear)?;
-        let ClaimLine { lease, lease_expires, attempt, object, restricted_rows, manifest } =
+        let ClaimLine { lease, lease_expires, attempt, object, restricted_rows, proof, manifest } =
             ClaimLine::deserialize(&document).map_err(unclear)?;
         if let Value::Object(fields) = &mut document {
             // What differs from attempt to attempt is the claim's, not the manifest's.
-            for field in ["lease", "lease_expires", "attempt", "manifest", "object", "restricted_rows"] {
+            for field in ["lease", "lease_expires", "attempt", "manifest", "object", "restricted_rows", "proof"] {
                 fields.remove(field);
             }
         }
-        Ok(Self { manifest, document, lease, lease_expires, attempt, object, restricted_rows })
+        Ok(Self { manifest, document, lease, lease_expires, attempt, object, restricted_rows, proof })
     }
 
     /// The manifest as a file: JSON for programs and eyes, ending in a line end. The same in each attempt.

@@ -38,6 +38,7 @@ pub(super) async fn run(options: Options, observer: Observer, stop: Cancellation
         disk,
         keys: options.keys.clone(),
         hand_over: options.hand_over.clone(),
+        demand: options.demand.clone(),
         lease: options.lease,
         clock: options.clock.clone(),
         observer,

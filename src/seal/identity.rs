@@ -5,14 +5,20 @@ use std::io::{BufReader, Read};
 use age::secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use super::SealError;
+use super::{Recipient, SealError};
 
 /// Bytes read at once from what is being opened: one sealed chunk and then some.
 const READ: usize = 128 * 1024;
 
 /// Identities that can open: an age identity file or an SSH private key. Only loaders hold any.
 pub struct Identities {
-    keys: Vec<Box<dyn age::Identity + Send + Sync>>,
+    keys: Vec<Key>,
+}
+
+/// One of them, and whom a file must be sealed to for it.
+struct Key {
+    identity: Box<dyn age::Identity + Send + Sync>,
+    recipient: Recipient,
 }
 
 impl std::fmt::Debug for Identities {
@@ -37,6 +43,11 @@ impl Identities {
         Ok(Self { keys })
     }
 
+    /// Whom a file must be sealed to for these to open it.
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        self.keys.iter().map(|key| &key.recipient)
+    }
+
     /// Opens an age file: what is read from the result is authentic up to that byte; an error means tampering or a cut.
     /// Only the end of the stream says that nothing is missing.
     ///
@@ -45,7 +56,7 @@ impl Identities {
     pub fn open<R: Read + Send + 'static>(&self, sealed: R) -> Result<Box<dyn Read + Send>, SealError> {
         let decryptor = age::Decryptor::new_buffered(BufReader::with_capacity(READ, sealed))
             .map_err(|error| SealError(format!("this is not an age file, or its header is damaged: {error}")))?;
-        let keys = self.keys.iter().map(|key| key.as_ref() as &dyn age::Identity);
+        let keys = self.keys.iter().map(|key| key.identity.as_ref() as &dyn age::Identity);
         match decryptor.decrypt(keys) {
             Ok(plain) => Ok(Box::new(plain)),
             Err(age::DecryptError::NoMatchingKeys) => Err(SealError(
@@ -59,15 +70,15 @@ impl Identities {
 }
 
 /// A file as age-keygen writes it: identities one a line, `#` comments.
-fn native(text: &str, name: &str) -> Result<Vec<Box<dyn age::Identity + Send + Sync>>, SealError> {
-    let mut keys: Vec<Box<dyn age::Identity + Send + Sync>> = vec![];
+fn native(text: &str, name: &str) -> Result<Vec<Key>, SealError> {
+    let mut keys = vec![];
     for (index, line) in text.lines().enumerate() {
         let (line, place) = (line.trim(), format!("{name}:{}", index + 1));
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         if let Ok(key) = line.parse::<age::x25519::Identity>() {
-            keys.push(Box::new(key));
+            keys.push(Key { recipient: Recipient::from(&key), identity: Box::new(key) });
             continue;
         }
         let why = if line.to_ascii_uppercase().starts_with("AGE-PLUGIN-") {
@@ -85,11 +96,15 @@ fn native(text: &str, name: &str) -> Result<Vec<Box<dyn age::Identity + Send + S
     Ok(keys)
 }
 
-fn ssh(text: &str, name: &str) -> Result<Box<dyn age::Identity + Send + Sync>, SealError> {
+fn ssh(text: &str, name: &str) -> Result<Key, SealError> {
     use age::ssh::{Identity, UnsupportedKey};
     let convert = format!("convert a copy of it: ssh-keygen -p -N '' -f {name}");
     match Identity::from_buffer(text.as_bytes(), None) {
-        Ok(key @ Identity::Unencrypted(_)) => Ok(Box::new(key)),
+        Ok(key @ Identity::Unencrypted(_)) => {
+            let recipient = Recipient::try_from(key.clone())
+                .map_err(|_| SealError(format!("{name} is an SSH key that age cannot seal to: use ed25519 or rsa")))?;
+            Ok(Key { recipient, identity: Box::new(key) })
+        }
         Ok(Identity::Encrypted(_))
         | Ok(Identity::Unsupported(UnsupportedKey::EncryptedPem | UnsupportedKey::EncryptedSsh(_))) => {
             Err(SealError(format!(
@@ -135,13 +150,15 @@ mod tests {
 
     #[test]
     fn a_file_of_comments_and_several_identities_opens_with_any_of_them() {
-        let (other, _) = generate_identity();
+        let (other, other_public) = generate_identity();
         let (secret, public) = generate_identity();
         let text = format!("# created: today\n# public key: {public}\n\n{}\r\n{}\n", *other, *secret);
         let identities = Identities::parse(&text, "key.txt").unwrap();
         let mut plain = String::new();
         identities.open(Cursor::new(one_chunk(&public))).unwrap().read_to_string(&mut plain).unwrap();
         assert_eq!(plain, "a,b\n1,2\n");
+        let recipients: Vec<String> = identities.recipients().map(ToString::to_string).collect();
+        assert_eq!(recipients, [other_public, public]);
     }
 
     #[test]

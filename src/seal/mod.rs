@@ -6,10 +6,12 @@
 //! The header comes from the `age` crate, the payload is sealed with `ring`, at twice the crate's speed. The crate's
 //! `Decryptor` and the `age` program are the oracles in the tests.
 
+mod header;
 mod identity;
 mod recipient;
 mod sealer;
 
+pub use header::header_digest;
 pub use identity::{Identities, generate_identity};
 pub use recipient::Recipient;
 pub use sealer::{Sealer, envelope, sealed_size};

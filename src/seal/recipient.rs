@@ -6,8 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use age::ssh::ParseRecipientKeyError;
+use ring::digest;
 
-use crate::types::Invalid;
+use crate::types::{Invalid, Sha256};
 
 /// One age recipient: X25519 (`age1...`) or SSH (`ssh-ed25519 ...`, `ssh-rsa ...` of 2048 to 4096 bits). Shown as it is
 /// written in `recipients.txt`, without an SSH key's comment; two are equal when they are the same key.
@@ -21,11 +22,31 @@ enum Key {
 }
 
 impl Recipient {
+    /// SHA-256 of its text (without a comment, without a newline): what the audit log tells of it.
+    pub fn digest(&self) -> Sha256 {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, self.to_string().as_bytes()).as_ref());
+        Sha256(sha256)
+    }
+
     pub(super) fn as_age(&self) -> &dyn age::Recipient {
         match &self.0 {
             Key::X25519(key) => key,
             Key::Ssh(key) => key,
         }
+    }
+}
+
+impl From<&age::x25519::Identity> for Recipient {
+    fn from(identity: &age::x25519::Identity) -> Self {
+        Self(Key::X25519(identity.to_public()))
+    }
+}
+
+impl TryFrom<age::ssh::Identity> for Recipient {
+    type Error = ParseRecipientKeyError;
+    fn try_from(identity: age::ssh::Identity) -> Result<Self, ParseRecipientKeyError> {
+        age::ssh::Recipient::try_from(identity).map(|key| Self(Key::Ssh(key)))
     }
 }
 

@@ -100,7 +100,7 @@ pub fn envelope(header: &[u8], recipients: &[Recipient]) -> Envelope {
         sha256.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
         Sha256(sha256)
     };
-    let mut digests: Vec<Sha256> = recipients.iter().map(|one| sha256(one.to_string().as_bytes())).collect();
+    let mut digests: Vec<Sha256> = recipients.iter().map(Recipient::digest).collect();
     digests.sort_unstable();
     Envelope { header: sha256(&header[..header.len().saturating_sub(PAYLOAD_NONCE)]), recipients: digests }
 }

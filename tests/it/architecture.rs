@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &["config", "audit"]),
     ("config", &["seal", "check", "audit"]),
     ("ledger", &["audit"]),
-    ("loader", &["seal"]),
+    ("loader", &["seal", "audit"]),
     ("seal", &[]),
     ("check", &[]),
     ("vault", &[]),

@@ -64,8 +64,7 @@ pub fn run(config: &ConfigFile, key: &Key) -> anyhow::Result<()> {
 
 fn show(config: &ConfigFile, as_json: bool) -> anyhow::Result<()> {
     let config = config.load()?;
-    let signer = config::signing_key(&config.audit)?;
-    let key = signer.verifier_key();
+    let key = config::verifier_key(&config.audit)?;
     if as_json {
         let former: Vec<String> = config.audit.former_keys.iter().map(ToString::to_string).collect();
         let shown = json!({ "origin": config.audit.origin, "key": key.to_string(), "former_keys": former });

@@ -5,6 +5,8 @@
 mod export;
 pub mod key;
 mod list;
+mod prove;
+mod tiles;
 mod verify;
 mod which;
 
@@ -30,13 +32,20 @@ enum AuditCommand {
     List(list::List),
     /// Write events for other programs: JSON Lines, CSV for spreadsheets, OCSF for a SIEM
     Export(export::Export),
-    /// Check that the log and the ledger are complete and agree with each other; exit status 1 if they do not
+    /// Recompute the whole log from its leaves and compare it with what was signed; exit status 1 if anything differs
     ///
-    /// Checks completeness and consistency: no event is missing from the sequence, every upload has its event and its
-    /// delivery and the record of its object, and the ledger's file is not damaged. The objects themselves are looked
-    /// at when the daemon starts. Nothing in the log is signed: it does not prove that nobody who can write the file
-    /// has rewritten it as a whole.
+    /// Every leaf, private part, tree node, checkpoint and signature is computed anew, and the facts in the ledger are
+    /// held against the log. By itself this finds whoever can write the ledger's file but has not the signing key. With a
+    /// checkpoint or a copy of the tiles that was kept elsewhere it also finds a log that was cut off, restored from an
+    /// older copy, forked or signed anew. The objects in the vault are looked at when the daemon starts.
     Verify(verify::Verify),
+    /// All that there is of one upload, with proofs, for whoever has to judge a dispute
+    ///
+    /// Makes a folder or a ZIP file: receipt or report, every event of the upload with its proof, the facts of the session
+    /// that sent it, its deliveries, the log's verifier keys, and a README on how to check all that without this gateway.
+    Prove(prove::Prove),
+    /// Print the newest signed checkpoint, to be kept elsewhere
+    Checkpoint(verify::Newest),
     /// Print the verifier key of the log, for providers and auditors; or make a new key
     Key(key::Key),
 }
@@ -49,7 +58,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             over_ledger::read(&args.config, async |ledger, config| export.run(ledger, config).await)?;
         }
         AuditCommand::Verify(verify) => {
-            over_ledger::read(&args.config, async |ledger, config| verify.run(ledger, config).await)?
+            over_ledger::read(&args.config, async |ledger, config| verify.run(ledger, config).await)?;
+        }
+        AuditCommand::Prove(prove) => {
+            over_ledger::read(&args.config, async |ledger, config| prove.run(ledger, config).await)?;
+        }
+        AuditCommand::Checkpoint(newest) => {
+            over_ledger::read(&args.config, async |ledger, _| newest.run(ledger).await)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
 use rustix::fs::FlockOperation;
 
+use crate::audit::VerifierKey;
 use crate::cli::audit;
 use crate::loader::gateway::host_label;
 use crate::seal;
@@ -124,6 +125,14 @@ impl Folder {
     }
     fn signing_key(&self) -> PathBuf {
         self.root.join("gateway/keys/audit/signing.key")
+    }
+    /// The verifier key of the gateway's log.
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn verifier_key(&self) -> anyhow::Result<VerifierKey> {
+        let file = self.signing_key().with_extension("key.pub");
+        read(&file)?.trim().parse().map_err(|error| anyhow!("{}: {error}", file.display()))
     }
     pub fn known_hosts(&self) -> PathBuf {
         self.root.join("known_hosts")

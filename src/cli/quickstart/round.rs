@@ -17,12 +17,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::folder::{BROKEN_CONTENT, DATASET, Folder, SAMPLE, SAMPLE_CONTENT};
-use crate::audit::{Receipt, Verdict};
+use crate::audit::{ProofFile, Receipt, Verdict, evidence};
 use crate::cli::output;
 use crate::loader::gateway::{Address, Door, Gateway};
 use crate::loader::login::KeyRing;
-use crate::loader::{self, Event, HandOver, Keys, Observer, Options, Outcome};
-use crate::seal::Identities;
+use crate::loader::{self, Demand, Event, HandOver, Keys, Observer, Options, Outcome, Sealed};
+use crate::seal::{Identities, Recipient};
 use crate::types::{Clock, DeliveryId, Sha256, UploadId};
 
 pub async fn run(folder: &Folder, address: SocketAddr) -> anyhow::Result<()> {
@@ -45,6 +45,16 @@ pub async fn run(folder: &Folder, address: SocketAddr) -> anyhow::Result<()> {
     step(
         &format!("read its receipt: {:?}, SHA-256 {}...", receipt.verdict, &receipt.sha256.to_string()[..16]),
         "the digest is that of the file on the provider's side",
+    );
+
+    let key = folder.verifier_key()?;
+    let name = receipt.proof_name(ProofFile::End);
+    let proof = sftp.read(format!("/receipts/{name}")).await.with_context(|| format!("cannot read {name}"))?;
+    let verified = evidence::verify(&proof, std::slice::from_ref(&key), &[]).context("the proof does not hold")?;
+    ensure!(verified.event.upload == Some(receipt.upload), "the proof is of another upload");
+    step(
+        &format!("verified its proof: entry {} of the log {}", verified.sequence, key.name()),
+        "whoever has the proof and the log's public key can show, offline and for ever, that it was accepted",
     );
 
     let report = reject(&sftp, &path).await?;
@@ -180,10 +190,12 @@ fn search(folder: &Path) -> anyhow::Result<usize> {
 async fn load(folder: &Folder, address: SocketAddr, upload: UploadId) -> anyhow::Result<DeliveryId> {
     let text = zeroize::Zeroizing::new(std::fs::read_to_string(folder.identity())?);
     let identities = Identities::parse(&text, "the demo loader's identity")?;
+    let recipients = Sealed::ToOneOf(identities.recipients().map(Recipient::digest).collect());
     let options = Options {
         door: Arc::new(door(folder, address, "demo-loader", &folder.loader_key())?),
         keys: Keys::new(vec![identities]),
         hand_over: HandOver::Into(folder.loaded()),
+        demand: Some(Demand { keys: vec![folder.verifier_key()?], witnesses: Vec::new(), recipients }),
         orgs: Vec::new(),
         datasets: Vec::new(),
         lease: Duration::from_secs(120),
