@@ -23,7 +23,10 @@ const RAMFS: u64 = 0x8584_58f6;
 /// It is not there, or does not say.
 pub fn is_in_memory(directory: &Path) -> std::io::Result<bool> {
     let kind = statfs(directory)?.f_type;
-    #[allow(clippy::cast_sign_loss, reason = "the kernel's number of a file system, whatever type the platform gives it")]
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "the kernel's number of a file system, whatever type the platform gives it"
+    )]
     let kind = kind as u64 & 0xffff_ffff;
     Ok(kind == TMPFS || kind == RAMFS)
 }
@@ -45,7 +48,8 @@ pub fn keep(runtime: &Path) -> anyhow::Result<SpoolKey> {
         return Ok(SpoolKey::generate()?);
     }
     match File::open(&path) {
-        Ok(file) => read(file).with_context(|| format!("{} cannot be used: remove it, and unfinished uploads with it", path.display())),
+        Ok(file) => read(file)
+            .with_context(|| format!("{} cannot be used: remove it, and unfinished uploads with it", path.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let key = SpoolKey::generate()?;
             write(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;

@@ -42,7 +42,10 @@ pub(super) async fn consolidate(
         }
         Err(error) => {
             tracing::error!(upload.id = %end.facts.upload, %error, "putting a draft together failed inside");
-            (Segments::default(), Err(Refusal::failure("the gateway failed over this file: send it again from its beginning")))
+            (
+                Segments::default(),
+                Err(Refusal::failure("the gateway failed over this file: send it again from its beginning")),
+            )
         }
     }
 }

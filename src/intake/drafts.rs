@@ -7,8 +7,8 @@ use super::lane::Lane;
 use super::pieces::Pieces;
 use super::pipeline::{Broken, Finished, Stored};
 use super::registry::{Body, Draft, Facts, Found};
-use super::segments::Segments;
 use super::sealing::Origin;
+use super::segments::Segments;
 use super::upload::Upload;
 use super::writes::Append;
 use super::{Closed, Intake, completing, ending, no_such_draft};
@@ -120,13 +120,7 @@ impl Intake {
     ///
     /// # Errors
     /// It is being written or completed, or the size is not smaller.
-    pub async fn cut(
-        &self,
-        principal: &Principal,
-        place: &Place,
-        name: &FileName,
-        size: u64,
-    ) -> Result<(), Refusal> {
+    pub async fn cut(&self, principal: &Principal, place: &Place, name: &FileName, size: u64) -> Result<(), Refusal> {
         let (facts, closed) = match self.0.registry.find(principal.org(), place, name) {
             None => return Err(no_such_draft(name)),
             Some(Found::Completing) => return Err(completing(name)),

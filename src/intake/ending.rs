@@ -206,7 +206,16 @@ async fn completed(
     if facts.label() != (place.clone(), name.clone()) {
         intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
     }
-    let end = End { intake, facts: facts.clone(), actor, gateway, place: place.clone(), name: name.clone(), interrupted: false, segments: None };
+    let end = End {
+        intake,
+        facts: facts.clone(),
+        actor,
+        gateway,
+        place: place.clone(),
+        name: name.clone(),
+        interrupted: false,
+        segments: None,
+    };
     match body {
         Body::Whole(finished) => {
             facts.relabel(place, name);
@@ -354,7 +363,12 @@ impl End {
 
 /// A session is lost, or another goes on with what it wrote: what came stays as a draft. At once; the rest is done by a
 /// task of its own. None when the upload had ended, or there is no runtime.
-pub(super) fn leave(intake: &Arc<Inner>, facts: &Arc<Facts>, handle: lane::Handle, why: &str) -> Option<JoinHandle<()>> {
+pub(super) fn leave(
+    intake: &Arc<Inner>,
+    facts: &Arc<Facts>,
+    handle: lane::Handle,
+    why: &str,
+) -> Option<JoinHandle<()>> {
     if !facts.end_because(why) {
         return None;
     }

@@ -51,8 +51,8 @@ mod vouching;
 mod working;
 mod writes;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use companion::judge_companion;
 

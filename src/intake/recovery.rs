@@ -173,11 +173,7 @@ async fn drafts(
 }
 
 /// A draft from its ticket, and the state that it was in; or why not.
-async fn take_up(
-    tickets: Tickets,
-    bytes: Vec<u8>,
-    config: &Config,
-) -> anyhow::Result<Result<(Draft, State), String>> {
+async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::Result<Result<(Draft, State), String>> {
     let opened = tokio::task::spawn_blocking(move || {
         let (ticket, keys) = ticket::open(&tickets.key, &bytes)?;
         let mut segments = ticket.segments(keys, &tickets.vault)?;

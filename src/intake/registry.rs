@@ -194,9 +194,7 @@ impl Draft {
         match &self.body {
             Body::Whole(Finished { stored: Stored::Draft(sealed), .. }) => vec![(upload, sealed.number())],
             Body::Whole(_) => Vec::new(),
-            Body::Pieces(segments) => {
-                segments.all().iter().map(|segment| (upload, segment.run.number())).collect()
-            }
+            Body::Pieces(segments) => segments.all().iter().map(|segment| (upload, segment.run.number())).collect(),
         }
     }
 

@@ -252,7 +252,17 @@ mod tests {
         let bench = Bench::new();
         let mut segments = Segments::default();
         segments.push(segment(&bench, 0, 0, &plaintext(100_000), true));
-        let path = bench.dir.path().join(format!("spool/{}", std::fs::read_dir(bench.dir.path().join("spool")).unwrap().next().unwrap().unwrap().file_name().to_str().unwrap()));
+        let path = bench.dir.path().join(format!(
+            "spool/{}",
+            std::fs::read_dir(bench.dir.path().join("spool"))
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+        ));
         let mut bytes = std::fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, &bytes).unwrap();

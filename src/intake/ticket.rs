@@ -172,10 +172,9 @@ impl Tickets {
             segments,
         };
         let sealed = seal(&self.key, &ticket, &mut keys);
-        let written =
-            sealed.map_err(|error| error.to_string()).and_then(|sealed| {
-                self.vault.write_ticket(facts.upload, &sealed).map_err(|error| error.to_string())
-            });
+        let written = sealed
+            .map_err(|error| error.to_string())
+            .and_then(|sealed| self.vault.write_ticket(facts.upload, &sealed).map_err(|error| error.to_string()));
         if let Err(error) = written {
             tracing::warn!(upload.id = %facts.upload, error, "a draft's ticket could not be written: it would not survive a restart");
         }

@@ -145,7 +145,9 @@ impl Upload {
         self.facts.set_size(self.order.end());
         if self.pieces.is_some() && self.order.end() > self.limits.size {
             let most = format_size(self.limits.size);
-            let why = format!("the file is larger than {most}, the most that this dataset takes: split it, or ask for a higher limit");
+            let why = format!(
+                "the file is larger than {most}, the most that this dataset takes: split it, or ask for a higher limit"
+            );
             return self.stop(Refusal::rejected(why));
         }
         let held = self.facts.held();
@@ -182,7 +184,9 @@ impl Upload {
 
     fn may_jump(&self, jumps: usize) -> Result<(), Refusal> {
         if self.facts.demands.vouches.is_some() {
-            return Err(Refusal::unsupported("a file as small as this is taken in order: send it again from its beginning"));
+            return Err(Refusal::unsupported(
+                "a file as small as this is taken in order: send it again from its beginning",
+            ));
         }
         if self.pieces.unwrap_or(1) + jumps <= self.limits.segments {
             return Ok(());

@@ -87,8 +87,7 @@ impl Sealer {
         super::run::tests::once(&self.key, self.chunks, last);
         let failed = |_| SealError("ChaCha20-Poly1305 failed".into());
         let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &self.key[..]).map_err(failed)?);
-        let tag =
-            key.seal_in_place_separate_tag(nonce(self.chunks, last), Aad::empty(), chunk).map_err(failed)?;
+        let tag = key.seal_in_place_separate_tag(nonce(self.chunks, last), Aad::empty(), chunk).map_err(failed)?;
         self.chunks += 1;
         self.ended = last;
         tag.as_ref().try_into().map_err(|_| SealError("ChaCha20-Poly1305 failed".into()))

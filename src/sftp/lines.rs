@@ -81,7 +81,8 @@ impl Lines {
                 return Vec::new();
             }
             // A WRITE was refused with this reason already: its CLOSE adds where the report is.
-            let told = |earlier: &String| earlier.strip_prefix(&about).is_some_and(|told| refusal.reason.contains(told));
+            let told =
+                |earlier: &String| earlier.strip_prefix(&about).is_some_and(|told| refusal.reason.contains(told));
             if let Some((_, report)) = refusal.reason.rsplit_once("; see /")
                 && name.is_some()
                 && said.recent.iter().any(told)
@@ -184,9 +185,15 @@ mod tests {
     fn what_a_write_was_told_is_not_said_again_at_close() {
         let lines = Lines::new(true);
         let write = Refusal::rejected("this is a ZIP archive, not CSV");
-        assert_eq!(lines.refused(Some(&name("a.csv")), &write), ["nightsafe: rejected a.csv: this is a ZIP archive, not CSV"]);
+        assert_eq!(
+            lines.refused(Some(&name("a.csv")), &write),
+            ["nightsafe: rejected a.csv: this is a ZIP archive, not CSV"]
+        );
         let close = Refusal::rejected("row 1: this is a ZIP archive, not CSV; see /receipts/a.csv.report.txt");
-        assert_eq!(lines.refused(Some(&name("a.csv")), &close), ["nightsafe: rejected a.csv: see /receipts/a.csv.report.txt"]);
+        assert_eq!(
+            lines.refused(Some(&name("a.csv")), &close),
+            ["nightsafe: rejected a.csv: see /receipts/a.csv.report.txt"]
+        );
         assert_eq!(lines.refused(Some(&name("b.csv")), &close).len(), 1);
         let other = Refusal::rejected("row 1: it is empty; see /receipts/a.csv.report.txt");
         assert!(lines.refused(Some(&name("a.csv")), &other)[0].contains("it is empty"));

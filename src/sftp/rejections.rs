@@ -38,7 +38,9 @@ impl Rejections {
     pub fn missing(&self, spot: &Spot) -> Refusal {
         let why = self.with(|all| all.iter().find(|(at, _)| at == spot).map(|(_, reason)| reason.clone()));
         match why {
-            Some(reason) => Refusal::not_found(format!("no such file: {:?} was rejected: {reason}", spot.name.as_str())),
+            Some(reason) => {
+                Refusal::not_found(format!("no such file: {:?} was rejected: {reason}", spot.name.as_str()))
+            }
             None => missing(),
         }
     }

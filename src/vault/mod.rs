@@ -313,7 +313,12 @@ mod tests {
         let (left, kept) = (id(1), id(2));
         vault.create(kept, 0).unwrap().keep().unwrap();
         fs::write(vault.spool_path(left, 3), b"half").unwrap();
-        let foreign = [vault.0.spool.join("notes.txt"), vault.0.spool.join(format!("{left}.03.age")), vault.shard_path(kept).join("x.age"), vault.0.vault.join("zz")];
+        let foreign = [
+            vault.0.spool.join("notes.txt"),
+            vault.0.spool.join(format!("{left}.03.age")),
+            vault.shard_path(kept).join("x.age"),
+            vault.0.vault.join("zz"),
+        ];
         for path in &foreign {
             fs::write(path, b"?").unwrap();
         }

@@ -19,10 +19,8 @@ enum By {
 }
 
 pub(super) fn read(file: &mut Section<'_>, dataset: &mut Dataset) {
-    let by = file.optional(
-        "complete",
-        choice(&[("close", By::Close), ("companion", By::Companion), ("marker", By::Marker)]),
-    );
+    let by = file
+        .optional("complete", choice(&[("close", By::Close), ("companion", By::Companion), ("marker", By::Marker)]));
     let marker = file.optional("marker", marker);
     dataset.interrupted = file.or("interrupted", Severity::Flag, choice(&SEVERITIES));
     match (by, marker) {
@@ -44,7 +42,12 @@ pub(super) fn read(file: &mut Section<'_>, dataset: &mut Dataset) {
 
 fn marker(value: &DeValue<'_>) -> Result<Marker, Wrong> {
     let text = text(value)?;
-    let wrong = |what: String| Wrong::new(what, "write the extract's name as {name} and what the marker's has besides, such as \"{name}.done\"");
+    let wrong = |what: String| {
+        Wrong::new(
+            what,
+            "write the extract's name as {name} and what the marker's has besides, such as \"{name}.done\"",
+        )
+    };
     let Some((before, after)) = text.split_once(NAME) else { return Err(wrong(format!("{text:?} has no {{name}}"))) };
     if before.is_empty() && after.is_empty() || after.contains(NAME) {
         return Err(wrong(format!("{text:?} does not tell a marker from its extract")));

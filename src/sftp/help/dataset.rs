@@ -5,7 +5,10 @@
 use std::fmt::Write as _;
 
 use super::{habits, list, size, span, table};
-use crate::config::{CompanionKind, Completion, Compression, Config, Dataset, Encoding, Format, OnReject, Org, Rules, Severity, TableRules};
+use crate::config::{
+    CompanionKind, Completion, Compression, Config, Dataset, Encoding, Format, OnReject, Org, Rules, Severity,
+    TableRules,
+};
 
 pub(super) fn describe(text: &mut String, config: &Config, org: &Org, dataset: &Dataset) {
     let rules = &dataset.rules;
