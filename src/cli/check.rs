@@ -13,6 +13,7 @@ use crate::config::units::{format_duration, format_size};
 use crate::config::{
     self, Account, AlgorithmSet, ClamdAddress, Dataset, Diagnostic, Loaded, Network, OnReject, Org, Warning,
 };
+use crate::daemon::is_in_memory;
 use crate::scan;
 use crate::types::{Clock, Role, Timestamp};
 
@@ -43,6 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     json!({"engine": null, "signatures": null})
                 }
             };
+            loaded.warnings.extend(runtime_on_a_disk(&loaded));
             let mut summary = summary(&loaded, now);
             summary["scanner"] = scanner;
             if args.json {
@@ -187,6 +189,18 @@ fn scanner(loaded: &Loaded) -> Option<Result<(String, String), Warning>> {
         let help = "start it, or see that the gateway's user may use its socket; until then uploads that must be scanned are refused";
         Warning(Diagnostic::of_file(&loaded.config.file, message, help))
     }))
+}
+
+/// One that is not there yet is the service manager's to make: nothing is known of it.
+fn runtime_on_a_disk(loaded: &Loaded) -> Option<Warning> {
+    let runtime = &loaded.config.paths.runtime;
+    if is_in_memory(runtime).unwrap_or(true) {
+        return None;
+    }
+    let message = format!("runtime: {} is on a disk, and no tmpfs", runtime.display());
+    let help = "put it on one, such as /run/nightsafe: the key to unfinished uploads is kept there, so that they outlive a \
+                restart of the daemon; on a disk it is not kept at all, and they do not";
+    Some(Warning(Diagnostic::of_file(&loaded.config.file, message, help)))
 }
 
 fn describe_account(account: &Account, now: Timestamp) -> Value {

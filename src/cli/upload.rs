@@ -16,6 +16,7 @@ use super::outcome::Stop;
 use super::output::{self, Table, line, short, tame};
 use super::over_ledger::{self, limit, since};
 use crate::audit::Verdict;
+use crate::intake::{self, Waiting};
 use crate::ledger::{Delivery, Filter, Ledger, Logged, UploadRow};
 use crate::types::{AccountName, Clock, DatasetName, Invalid, OrgId, Timestamp, UploadId};
 use crate::vault::Vault;
@@ -81,6 +82,10 @@ struct List {
     /// Only those in quarantine: rejected, and still kept
     #[arg(long)]
     quarantined: bool,
+    /// Instead of what was recorded, what is not finished: uploads under way, and drafts that wait to be gone on with or
+    /// completed
+    #[arg(long, conflicts_with_all = ["rejected", "quarantined", "since", "limit"])]
+    drafts: bool,
     /// Only from this time on: 2025-03-01, 2025-03-01T12:00:00Z, or how long ago: 24h, 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
@@ -94,6 +99,7 @@ struct List {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     over_ledger::run(&args.config, async |ledger, config| match &args.command {
+        UploadCommand::List(list) if list.drafts => print_drafts(&config.paths.state, list),
         UploadCommand::List(list) => print_list(ledger, list).await,
         UploadCommand::Show { upload, json } => show(ledger, &config.paths.state, *upload, *json).await,
         UploadCommand::Discard { upload, why, json } => {
@@ -123,6 +129,37 @@ async fn print_list(ledger: &Ledger, list: &List) -> anyhow::Result<()> {
         return Ok(output::json(&uploads)?);
     }
     Ok(table(&uploads).print("No uploads.")?)
+}
+
+/// From the tickets in the spool: those of uploads that have sealed something.
+fn print_drafts(state: &Path, list: &List) -> anyhow::Result<()> {
+    let mut drafts = intake::waiting(&Vault::open(state)?)?;
+    drafts.retain(|draft| {
+        list.org.as_ref().is_none_or(|org| *org == draft.organisation)
+            && list.dataset.as_ref().is_none_or(|dataset| *dataset == draft.dataset)
+            && list.account.as_ref().is_none_or(|account| *account == draft.account)
+    });
+    if list.json {
+        return Ok(output::json(&drafts)?);
+    }
+    Ok(drafts_table(&drafts).print("No drafts.")?)
+}
+
+fn drafts_table(drafts: &[Waiting]) -> Table {
+    let mut table = Table::new(&["SINCE", "UPLOAD", "STATE", "ORGANISATION", "DATASET", "ACCOUNT", "BYTES", "NAME"]);
+    for draft in drafts {
+        table.row([
+            short(draft.since),
+            draft.upload.to_string(),
+            draft.state.as_str().to_owned(),
+            draft.organisation.to_string(),
+            draft.dataset.to_string(),
+            draft.account.to_string(),
+            draft.size.to_string(),
+            draft.name.to_string(),
+        ]);
+    }
+    table
 }
 
 fn table(uploads: &[UploadRow]) -> Table {

@@ -28,6 +28,7 @@ use crate::ledger::Ledger;
 use crate::types::{Actor, Clock};
 use crate::vault::Vault;
 use crate::{intake, queue, sftp, ssh};
+pub use spool_key::is_in_memory;
 use tasks::Tasks;
 
 /// The configuration cannot be used; the daemon did not start.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::registry::{Demands, Vouches};
+use super::facts::{Demands, Vouches};
 use super::{Inner, companion, working};
 use crate::check::Rules;
 use crate::config::units::format_size;

@@ -3,10 +3,11 @@
 //! Must never complete what a lost connection cut off. Called by `sftp`.
 
 use super::admit::{Admitted, admit};
+use super::facts::Facts;
 use super::lane::Lane;
 use super::pieces::Pieces;
 use super::pipeline::{Broken, Finished, Stored};
-use super::registry::{Body, Draft, Facts, Found};
+use super::registry::{Body, Draft, Found};
 use super::sealing::Origin;
 use super::segments::Segments;
 use super::upload::Upload;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::consolidation::consolidate;
+use super::facts::{Facts, Vouches};
 use super::lane::{self, Ended as Came};
 use super::pipeline::{Broken, Finished, Stop, Stored, Want};
-use super::registry::{Body, Draft, Facts, Vouches};
+use super::registry::{Body, Draft};
 use super::segments::Segments;
 use super::upload::Upload;
 use super::{Closed, Inner, order};

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::registry::{Body, Draft, Facts};
+use super::facts::Facts;
+use super::registry::{Body, Draft};
 use super::segments::Segments;
 use super::{Inner, Intake, Recovered, ending};
 use crate::audit::Kind;

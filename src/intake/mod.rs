@@ -32,6 +32,7 @@ mod companion;
 mod consolidation;
 mod drafts;
 mod ending;
+mod facts;
 mod keeping;
 mod lane;
 mod order;
@@ -58,7 +59,7 @@ pub use companion::judge_companion;
 
 pub use admit::directories;
 pub use recovery::{Recovered, recover};
-pub use ticket::{SpoolKey, State};
+pub use ticket::{SpoolKey, State, Waiting, waiting};
 pub use upload::Upload;
 
 use crate::access::Principal;
@@ -68,9 +69,10 @@ use crate::ledger::Ledger;
 use crate::types::*;
 use crate::vault::Vault;
 use admit::{Admitted, admit};
+use facts::Facts;
 use lane::Lane;
 use order::Order;
-use registry::{Facts, Registry};
+use registry::Registry;
 use scanning::Scanning;
 use sealing::Origin;
 use ticket::{Keeper, Tickets};

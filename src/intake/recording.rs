@@ -4,8 +4,8 @@
 
 use super::Inner;
 use super::ending::{End, event};
+use super::facts::Facts;
 use super::pipeline::{Broken, Cause, Finished};
-use super::registry::Facts;
 use super::upload::failure;
 use crate::audit::{Kind, REASONS, Receipt, Report, Verdict};
 use crate::ledger::Ended;

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::admit;
-use super::registry::{Body, Draft, Facts, Progress};
+use super::facts::{Facts, Progress};
+use super::registry::{Body, Draft};
 use super::segments::Segments;
 use super::ticket::{self, SpoolKey, State, Ticket, Tickets};
 use crate::audit::{Event, Kind};

@@ -11,8 +11,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::facts::Facts;
 use super::pipeline::{Finished, Stored};
-use super::registry::{Body, Facts};
+use super::registry::Body;
 use super::segments::{Segment, Segments};
 use crate::seal::{CHUNK, RUN_KEY, RunKey, TAG};
 use crate::types::*;
@@ -68,6 +69,16 @@ pub enum State {
     Kept,
     /// It was closed, and waits for what completes it.
     Closed,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Writing => "writing",
+            State::Kept => "kept",
+            State::Closed => "closed",
+        }
+    }
 }
 
 /// The line in the clear.
@@ -234,6 +245,48 @@ pub(super) fn open(key: &SpoolKey, ticket: &[u8]) -> Result<(Ticket, Vec<RunKey>
         return Err(Unsealed("its ticket is damaged"));
     }
     Ok((ticket, whole.iter().map(|key| RunKey::new(Zeroizing::new(*key))).collect()))
+}
+
+/// A draft as its ticket tells of it, for operators: whoever can read the state directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    pub upload: UploadId,
+    pub organisation: OrgId,
+    pub account: AccountName,
+    pub dataset: DatasetName,
+    /// `/` or `/<dataset>/`.
+    pub place: String,
+    pub name: FileName,
+    /// Bytes that are here without a gap.
+    pub size: u64,
+    pub segments: usize,
+    pub state: State,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    pub began: Timestamp,
+}
+
+/// What is in the spool, by upload: drafts, and uploads under way that have sealed something. Blocking; may be asked by
+/// another process than the daemon.
+///
+/// # Errors
+/// The spool cannot be read.
+pub fn waiting(vault: &Vault) -> std::io::Result<Vec<Waiting>> {
+    let tickets = vault.tickets()?;
+    let waiting = tickets.iter().filter_map(|(_, ticket)| facts(ticket)).map(|ticket| Waiting {
+        size: ticket.size(vault),
+        upload: ticket.upload,
+        organisation: ticket.org,
+        account: ticket.account,
+        dataset: ticket.dataset,
+        place: ticket.place,
+        name: ticket.name,
+        segments: ticket.segments.len(),
+        state: ticket.state,
+        since: ticket.since,
+        began: ticket.began,
+    });
+    Ok(waiting.collect())
 }
 
 /// Plaintext bytes in a file of `size` bytes that nobody ended: its whole chunks.

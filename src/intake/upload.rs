@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::facts::Facts;
 use super::lane::Lane;
 use super::order::{Order, Taken, missing};
 use super::pipeline::{Broken, Cause, Stop};
-use super::registry::Facts;
 use super::writes::{Append, Writes};
 use super::{Closed, Inner, ending};
 use crate::config::units::format_size;

@@ -125,7 +125,7 @@ impl End {
         self.intake.log(&self.facts, received, "marker received", None);
         self.intake.recorder.record(event).await;
         let Self { intake, actor, gateway, place, .. } = self;
-        complete(intake, draft, actor, gateway, (place, about)).await
+        about_the_file(&about, complete(intake, draft, actor, gateway, (place, about.clone())).await)
     }
 
     /// Two that are sent at the same moment may both pass: this is against mistakes, which come later.
@@ -195,7 +195,8 @@ impl End {
                     _ => None,
                 };
                 let Some(draft) = waiting else { return Ok(Closed::Companion) };
-                complete(intake, draft, self.actor, self.gateway, (self.place, file)).await
+                let to = (self.place, file.clone());
+                about_the_file(&file, complete(intake, draft, self.actor, self.gateway, to).await)
             }
             Ok(false) => {
                 let why = "too many companion files of your organisation wait for their files: send those first";
@@ -243,6 +244,11 @@ impl End {
         let (org, dataset) = (self.facts.org.clone(), self.facts.dataset.clone());
         Vouched { org, dataset, place: self.place.clone(), name: name.clone() }
     }
+}
+
+/// Why the file was not accepted is answered to the CLOSE of another.
+fn about_the_file(name: &FileName, verdict: Result<Closed, Refusal>) -> Result<Closed, Refusal> {
+    verdict.map_err(|refusal| Refusal { reason: format!("{:?}: {}", name.as_str(), refusal.reason), ..refusal })
 }
 
 /// `2026-03-01 12:00:00 UTC`

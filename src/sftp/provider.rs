@@ -61,15 +61,6 @@ pub(super) enum Found {
     Accepted(Listed),
 }
 
-impl Found {
-    pub fn size(&self) -> u64 {
-        match self {
-            Found::Draft(draft) => draft.size,
-            Found::Accepted(listed) => listed.size,
-        }
-    }
-}
-
 /// The organisation of the session, as configured now.
 pub(super) fn org<'c>(config: &'c Config, shared: &Shared) -> Result<&'c Org, Refusal> {
     let gone =

@@ -2,6 +2,7 @@
 
 mod house;
 mod loaders;
+mod model;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use nightsafe::audit::{Kind, Verdict};
 
-use crate::harness::{Dice, Gateway, Raw, Setup, TempDir, code, files_under, find_bytes, fresh_dir};
+use crate::harness::{Dice, Gateway, Raw, Setup, TempDir, code, digest, files_under, find_bytes, flag, fresh_dir};
 
 /// A text that stands nowhere but in the content of one test.
 struct Canary {
@@ -108,13 +108,26 @@ fn plaintext_is_nowhere_during_and_after_a_draft_under_a_working_name() {
 }
 
 #[test]
-fn plaintext_is_nowhere_after_an_abort() {
+fn plaintext_is_nowhere_in_a_draft_that_was_lost_gone_on_with_rewritten_and_put_together() {
     let canary = Canary::new();
-    let gateway = Gateway::start(Setup::new());
+    let mut gateway = Gateway::start(Setup::new().in_memory());
     let (mut session, _) = canary.half_an_upload(&gateway, "/visits.csv");
     session.kill();
-    gateway.await_events(Kind::UploadAborted, 1);
-    canary.is_nowhere(&gateway, "after an abort");
+    gateway.await_events(Kind::DraftKept, 1);
+    canary.is_nowhere(&gateway, "as a draft");
+    gateway.kill();
+    canary.is_nowhere(&gateway, "as the draft of a killed daemon");
+    gateway.launch();
+    let content = canary.content(3 << 20);
+    let mut session = gateway.harbour().session();
+    let handle = session.open(b"/visits.csv", flag::WRITE).unwrap();
+    session.write(&handle, 1 << 20, &content[1 << 20..]).unwrap();
+    session.write(&handle, 0, &content[..100_000]).unwrap();
+    canary.is_nowhere(&gateway, "while it is gone on with");
+    assert_eq!(session.close(&handle).code, code::OK);
+    canary.is_nowhere(&gateway, "put together");
+    assert_eq!(files_under(&gateway.path("state/spool")).len(), 0);
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
 }
 
 #[test]
@@ -170,9 +183,10 @@ fn plaintext_is_nowhere_after_a_rejection_by_content_nor_in_its_reports() {
         // Cut off in the middle, when most of its errors are known already.
         let (mut session, _) = canary.half_an_upload(&gateway, "/again.csv");
         session.kill();
-        gateway.await_events(Kind::UploadAborted, 1);
-        canary.is_nowhere(&gateway, "after an abort");
-        assert_eq!(files_under(&gateway.path("state/vault")).len(), objects, "an aborted upload is kept");
+        gateway.await_events(Kind::DraftKept, 1);
+        canary.is_nowhere(&gateway, "after a lost connection");
+        assert_eq!(files_under(&gateway.path("state/vault")).len(), objects, "half an upload is kept");
+        gateway.harbour().sftp("rm /again.csv\n").ok();
         assert_eq!(files_under(&gateway.path("state/spool")).len(), 0);
     }
 }
@@ -205,5 +219,5 @@ fn plaintext_is_nowhere_after_a_kill() {
     canary.is_nowhere(&gateway, "after a kill");
     gateway.launch();
     canary.is_nowhere(&gateway, "after the recovery");
-    gateway.await_events(Kind::RecoveryRemoved, 1);
+    gateway.await_events(Kind::DraftDiscarded, 1);
 }

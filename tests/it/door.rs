@@ -232,7 +232,7 @@ fn a_key_taken_away_ends_its_live_session_and_no_other() {
     gateway.harbour().sftp("ls\n").fails();
     assert_eq!(other.request(kind::REALPATH, &string(b".")).kind, kind::NAME);
     gateway.await_events(Kind::ConfigReloaded, 1);
-    gateway.await_events(Kind::UploadAborted, 1);
+    gateway.await_events(Kind::DraftKept, 1);
     drop(session);
 }
 

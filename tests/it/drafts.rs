@@ -96,7 +96,7 @@ fn a_draft_that_nobody_renames_is_removed_and_audited() {
     gateway.put(&gateway.harbour(), &csv(80_000, 5), "/visits.csv.part");
     // The daemon looks for such drafts now and then, at least once a minute.
     let removed = crate::harness::within(3 * PATIENCE, "the draft's removal", || {
-        let removed = gateway.events_of(Kind::DraftRemoved);
+        let removed = gateway.events_of(Kind::DraftExpired);
         (!removed.is_empty()).then_some(removed)
     });
     assert_eq!(removed[0].event.org.as_ref().unwrap().as_str(), "harbour");
@@ -118,19 +118,21 @@ fn a_rename_to_a_name_that_is_not_taken_keeps_the_draft() {
 }
 
 #[test]
-fn an_upload_that_is_aborted_and_tried_again_is_accepted_once() {
+fn an_upload_that_is_lost_and_sent_again_from_its_beginning_is_accepted_once() {
     let gateway = Gateway::start(Setup::new());
     let content = csv(300_000, 7);
-    for _ in 0..3 {
+    for round in 1..=3 {
         let mut session = gateway.harbour().session();
         let handle = session.create("/visits.csv");
         session.write(&handle, 0, &content[..100_000]).unwrap();
         session.kill();
+        gateway.await_events(Kind::DraftKept, round);
     }
-    gateway.await_events(Kind::UploadAborted, 3);
+    assert_eq!(gateway.harbour().list("/").iter().filter(|name| *name == "visits.csv").count(), 1);
     gateway.put(&gateway.harbour(), &content, "/visits.csv");
     assert_eq!(gateway.uploads().len(), 1);
     assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
+    assert_eq!(gateway.await_events(Kind::DraftRemoved, 3).len(), 3);
 }
 
 #[test]
@@ -183,13 +185,143 @@ fn at_sigterm_a_running_upload_finishes_and_nobody_else_comes_in() {
 }
 
 #[test]
-fn an_upload_that_outlasts_the_drain_is_an_audited_abort() {
-    let mut gateway = Gateway::start(Setup::new().server("drain = \"1s\""));
+fn an_upload_that_outlasts_the_drain_is_a_draft_that_the_next_start_goes_on_with() {
+    let mut gateway = Gateway::start(Setup::new().server("drain = \"1s\"").in_memory());
+    let content = csv(900_000, 11);
     let mut session = gateway.harbour().session();
     let handle = session.create("/visits.csv");
-    session.write(&handle, 0, &csv(500_000, 11)).unwrap();
+    session.write(&handle, 0, &content[..500_000]).unwrap();
     gateway.terminate();
     session.await_end_within(Duration::from_secs(10));
-    assert_eq!(gateway.events_of(Kind::UploadAborted).len(), 1);
+    assert_eq!(gateway.events_of(Kind::DraftKept).len(), 1);
     assert_eq!(gateway.uploads().len(), 0);
+
+    gateway.launch();
+    let listed = gateway.command(&["upload", "list", "--drafts"]).ok().stdout;
+    assert!(listed.contains("kept") && listed.contains("visits.csv"), "{listed}");
+    reput(&gateway, &content, "/visits.csv").ok();
+    assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
+    let object = gateway.object(&gateway.uploads()[0].receipt.upload.to_string());
+    assert_eq!(open_with_age(&object, &keys().identity("harbour")), digest(&content));
+    assert!(files_under(&gateway.path("state/spool")).is_empty());
+    assert_eq!(gateway.command(&["upload", "list", "--drafts", "--json"]).ok().stdout.trim(), "[]");
+}
+
+/// OpenSSH's own resumption: it asks for the size, and appends.
+fn reput(gateway: &Gateway, content: &[u8], remote: &str) -> crate::harness::Done {
+    let dir = fresh_dir("reput");
+    let file = dir.path().join("content");
+    std::fs::write(&file, content).unwrap();
+    gateway.harbour().sftp(&format!("reput {} {remote}\n", file.display()))
+}
+
+#[test]
+fn after_a_kill_openssh_goes_on_where_it_was_and_without_the_key_the_draft_is_discarded() {
+    let mut gateway = Gateway::start(Setup::new().in_memory());
+    let content = csv(3_000_000, 12);
+    for name in ["/visits.csv", "/lost.csv"] {
+        let mut session = gateway.harbour().session();
+        let handle = session.create(name);
+        session.write(&handle, 0, &content[..2_000_000]).unwrap();
+        gateway.kill();
+        if name == "/visits.csv" {
+            gateway.launch();
+            assert!(gateway.harbour().list("/").contains(&"visits.csv".into()));
+            reput(&gateway, &content, name).ok();
+            assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&content));
+            assert_eq!(gateway.events_of(Kind::DraftResumed).len(), 1);
+        }
+    }
+    std::fs::remove_file(gateway.runtime().join("spool.key")).unwrap();
+    gateway.launch();
+    let discarded = gateway.await_events(Kind::DraftDiscarded, 1);
+    assert_eq!(discarded[0].event.detail["name"], "lost.csv");
+    assert!(files_under(&gateway.path("state/spool")).is_empty());
+    assert!(!gateway.harbour().list("/").contains(&"lost.csv".into()));
+}
+
+#[test]
+fn the_spool_key_is_in_memory_for_the_daemon_s_user_alone_and_never_on_a_disk() {
+    use std::os::unix::fs::PermissionsExt;
+    let gateway = Gateway::start(Setup::new().in_memory());
+    let key = gateway.runtime().join("spool.key");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    gateway.command(&["check"]).ok();
+    let gateway = Gateway::start(Setup::new());
+    assert!(!gateway.runtime().join("spool.key").exists());
+    let checked = gateway.command(&["check"]).ok();
+    assert!(checked.stderr.contains("is on a disk, and no tmpfs"), "{checked:#?}");
+}
+
+#[test]
+fn interrupted_openssh_closes_what_it_sent_and_that_is_told_from_a_whole_file() {
+    let mut gateway = Gateway::prepare(Setup::new());
+    gateway.edit("config/datasets/outreach.toml", "format =", "interrupted = \"reject\"\nformat =");
+    gateway.launch();
+    let mut session = gateway.harbour().session();
+    // Three full-size writes, and the truncation to what was answered that OpenSSH sends.
+    for path in ["/broken.csv", "/outreach/broken.csv", "/outreach/whole.csv", "/outreach/renamed.csv.part"] {
+        let handle = session.create(path);
+        session.write(&handle, 0, &csv(3 * 32 * 1024, 1)).unwrap();
+        if path.ends_with("whole.csv") {
+            session.write(&handle, 3 * 32 * 1024, b"C1,2024-03-31,visit,x\n").unwrap();
+        }
+        let closed = session.close(&handle);
+        assert_eq!(closed.code == code::OK, path != "/outreach/broken.csv", "{path}: {closed:?}");
+    }
+    assert_eq!(session.rename("/outreach/renamed.csv.part", "/outreach/renamed.csv").code, code::OK);
+    for row in gateway.uploads() {
+        let receipt = row.receipt;
+        let flags = receipt.report.flag_names();
+        let doubted = receipt.report.groups.iter().any(|group| group.rule == "interrupted");
+        let outreach = receipt.dataset.as_str() == "outreach";
+        assert_eq!(
+            flags.contains(&"interrupted".into()),
+            receipt.name.as_str() == "broken.csv" && !outreach,
+            "{flags:?}"
+        );
+        assert_eq!(doubted, receipt.name.as_str() == "broken.csv" && outreach);
+    }
+}
+
+#[test]
+fn a_marker_or_a_late_companion_completes_what_waits_for_it() {
+    let mut gateway = Gateway::prepare(Setup::new());
+    let marked = "complete = \"marker\"\nmarker = \"{name}.done\"\nformat =";
+    gateway.edit("config/datasets/outreach.toml", "format =", marked);
+    let vouched = "complete = \"companion\"\nname = '.+\\.csv'\nformat =";
+    gateway.edit("config/datasets/interventions.toml", "format =", vouched);
+    gateway.edit("config/datasets/interventions.toml", "\"csv\"\n", "\"csv\"\n[companion]\nkinds = [\"sha256\"]\n");
+    gateway.launch();
+    let content = csv(400_000, 1);
+    let client = gateway.harbour();
+    let fails = |content: &[u8], remote: &str| {
+        let dir = fresh_dir("marker");
+        let file = dir.path().join("content");
+        std::fs::write(&file, content).unwrap();
+        client.sftp(&format!("put {} {remote}\n", file.display())).fails()
+    };
+    let early = fails(b"", "/outreach/a.csv.done");
+    assert!(early.stderr.contains("send the file first"), "{early:#?}");
+    gateway.put(&client, &content, "/outreach/a.csv");
+    assert_eq!(gateway.deliveries().len(), 0);
+    assert!(client.list("/outreach").contains(&"a.csv".into()));
+    gateway.put(&client, b"", "/outreach/a.csv.done");
+    assert_eq!(gateway.deliveries().len(), 1);
+
+    gateway.put(&client, &content, "/interventions/b.csv.part");
+    client.sftp("rename /interventions/b.csv.part /interventions/b.csv\n").ok();
+    gateway.put(&client, &content, "/interventions/c.csv");
+    assert_eq!(gateway.deliveries().len(), 1);
+    gateway.put(&client, format!("{}  b.csv\n", digest(&content)).as_bytes(), "/interventions/b.csv.sha256");
+    assert_eq!(gateway.deliveries().len(), 2);
+    let wrong = fails(format!("{}  c.csv\n", digest(b"other")).as_bytes(), "/interventions/c.csv.sha256");
+    assert!(wrong.stderr.contains("\"c.csv\": the file does not have the digest"), "{wrong:#?}");
+    assert_eq!(gateway.deliveries().len(), 2);
+    gateway.put(&client, format!("{}  d.csv\n", digest(&content)).as_bytes(), "/interventions/d.csv.sha256");
+    gateway.put(&client, &content, "/interventions/d.csv");
+    assert_eq!(gateway.deliveries().len(), 3);
+    let accepted = gateway.uploads();
+    let accepted = accepted.iter().filter(|row| row.receipt.verdict == nightsafe::audit::Verdict::Accepted);
+    assert!(accepted.into_iter().all(|row| row.receipt.sha256.to_string() == digest(&content)));
 }

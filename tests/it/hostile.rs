@@ -72,7 +72,7 @@ fn a_packet_of_no_bytes_ends_the_session() {
 }
 
 #[test]
-fn a_packet_cut_by_the_end_of_the_stream_leaves_nothing() {
+fn a_packet_cut_by_the_end_of_the_stream_leaves_a_draft() {
     harms_nobody(Setup::new(), |gateway, bystander| {
         let mut session = gateway.harbour().session();
         let handle = session.create("/cut.csv");
@@ -83,8 +83,8 @@ fn a_packet_cut_by_the_end_of_the_stream_leaves_nothing() {
         session.send(&write[..write.len() / 2]).unwrap();
         session.close_input();
         session.await_end();
-        gateway.await_events(Kind::UploadAborted, 1);
-        eventually("an empty spool", || files_under(&gateway.path("state/spool")).is_empty().then_some(()));
+        let kept = gateway.await_events(Kind::DraftKept, 1);
+        assert_eq!(kept[0].event.detail["size"], 65_536, "what is sealed of what came whole");
         bystander.goes_on();
     });
 }
@@ -296,9 +296,8 @@ fn a_client_that_hangs_in_the_middle_of_an_upload_is_ended() {
     let handle = session.create("/hangs.csv");
     session.write(&handle, 0, &csv(500_000, 1)).unwrap();
     session.freeze();
-    let aborted = gateway.await_events(Kind::UploadAborted, 1);
-    assert_eq!(aborted[0].event.actor.account, "harbour-nightly");
-    eventually("an empty spool", || files_under(&gateway.path("state/spool")).is_empty().then_some(()));
+    let kept = gateway.await_events(Kind::DraftKept, 1);
+    assert_eq!(kept[0].event.actor.account, "harbour-nightly");
     // A session that merely waits, but answers keepalives, is not idle in this sense until `idle` is over.
     gateway.put(&gateway.harbour(), &csv(1_000, 2), "/afterwards.csv");
     drop(session);
@@ -306,17 +305,19 @@ fn a_client_that_hangs_in_the_middle_of_an_upload_is_ended() {
 }
 
 #[test]
-fn a_connection_that_breaks_in_the_middle_of_an_upload_is_an_audited_abort() {
+fn a_connection_that_breaks_in_the_middle_of_an_upload_leaves_an_audited_draft() {
     harms_nobody(Setup::new(), |gateway, _| {
         let mut session = gateway.harbour().session();
         let handle = session.create("/breaks.csv");
         session.write(&handle, 0, &csv(2_000_000, 1)).unwrap();
         session.kill();
-        let aborted = gateway.await_events(Kind::UploadAborted, 1);
-        assert_eq!(aborted[0].event.org.as_ref().unwrap().as_str(), "harbour");
-        assert!(aborted[0].event.upload.is_some());
+        let kept = gateway.await_events(Kind::DraftKept, 1);
+        assert_eq!(kept[0].event.org.as_ref().unwrap().as_str(), "harbour");
+        assert!(kept[0].event.upload.is_some());
+        assert!(gateway.harbour().list("/").contains(&"breaks.csv".to_owned()));
+        assert!(gateway.uploads().iter().all(|row| row.receipt.name.as_str() != "breaks.csv"));
+        gateway.harbour().sftp("rm /breaks.csv\n").ok();
         eventually("an empty spool", || files_under(&gateway.path("state/spool")).is_empty().then_some(()));
-        assert!(!gateway.harbour().list("/").contains(&"breaks.csv".to_owned()));
     });
 }
 

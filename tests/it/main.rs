@@ -15,6 +15,7 @@ mod harness;
 
 mod architecture;
 mod canary;
+mod chaos;
 mod cli;
 mod clients;
 mod contract;

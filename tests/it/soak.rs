@@ -46,6 +46,7 @@ fn after_each_round_of_everyone_at_work_promises_are_kept_and_the_daemon_holds_n
         let promises = work(&gateway, round, &mut dice, newest.as_ref(), &loader);
         newest = Some(verify(&gateway, &promises, newest.as_ref()));
         promised += promises.len();
+        remove_drafts(&gateway);
         eventually("an empty spool", || files_under(&gateway.path("state/spool")).is_empty().then_some(()));
 
         if round <= WARM_UP {
@@ -101,6 +102,19 @@ fn work(gateway: &Gateway, round: u64, dice: &mut Dice, receipt: Option<&UploadR
         promises.append(&mut raw.join().unwrap());
         promises
     })
+}
+
+/// What was broken off is a draft by now, or was too small to be one.
+fn remove_drafts(gateway: &Gateway) {
+    eventually("all sessions to be over", || {
+        let drafts = gateway.command(&["upload", "list", "--drafts"]).ok().stdout;
+        (!drafts.contains("writing")).then_some(())
+    });
+    for name in gateway.meadow().list("/") {
+        if name.starts_with("left-") || name.starts_with("broken-") {
+            gateway.meadow().sftp(&format!("rm /{name}\n"));
+        }
+    }
 }
 
 /// Every promise of the round stands in the ledger with its digest; returns the newest row.

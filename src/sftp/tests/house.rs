@@ -29,6 +29,7 @@ pub(super) struct House {
     config: watch::Sender<Arc<Config>>,
     accounts: Vec<(String, russh::keys::PrivateKey)>,
     access: Access,
+    key: SpoolKey,
     _dir: tempfile::TempDir,
 }
 
@@ -67,11 +68,11 @@ impl House {
         let recorder = ledger.recorder();
         let access = Access::new(live.clone(), recorder.clone(), clock.clone());
         let key = SpoolKey::generate().unwrap();
-        let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone(), key);
+        let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone(), key.clone());
         let services =
             Arc::new(Services { config: live, intake, ledger, vault, recorder, clock, contract: Default::default() });
         let accounts = accounts.into_iter().map(|(name, _, key)| (name, key)).collect();
-        Self { services, config: sender, accounts, access, _dir: dir }
+        Self { services, config: sender, accounts, access, key, _dir: dir }
     }
 
     /// Adds a file to a dataset's contract.
@@ -80,6 +81,30 @@ impl House {
             let dataset = Arc::make_mut(config).datasets.get_mut(&dataset.parse().unwrap()).unwrap();
             dataset.contract.push(ContractFile { name: name.into(), content: content.into() });
         });
+    }
+
+    pub fn configure(&self, change: impl FnOnce(&mut Config)) {
+        self.config.send_modify(|config| change(Arc::make_mut(config)));
+    }
+
+    /// The daemon was killed, and starts anew: nothing of what it held in memory is ended, all of it is forgotten. Its
+    /// clients are to be forgotten, too.
+    pub async fn restart(&mut self) {
+        let Services { config, ledger, vault, recorder, clock, .. } = &*self.services;
+        let now = config.borrow().clone();
+        let mut recovered = crate::intake::recover(vault, ledger, clock, &self.key, &now).await.unwrap();
+        let intake = Intake::new(config.clone(), vault.clone(), ledger.clone(), clock.clone(), self.key.clone());
+        intake.adopt(&mut recovered);
+        let services = Services {
+            config: config.clone(),
+            intake,
+            ledger: ledger.clone(),
+            vault: vault.clone(),
+            recorder: recorder.clone(),
+            clock: clock.clone(),
+            contract: Default::default(),
+        };
+        std::mem::forget(std::mem::replace(&mut self.services, Arc::new(services)));
     }
 
     async fn principal(&self, account: &str) -> Principal {

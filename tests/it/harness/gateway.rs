@@ -19,6 +19,8 @@ pub const NIGHTSAFE: &str = env!("CARGO_BIN_EXE_nightsafe");
 
 pub struct Gateway {
     dir: TempDir,
+    /// Where its runtime directory is, when that is on a tmpfs.
+    memory: Option<TempDir>,
     setup: Setup,
     daemon: Option<Child>,
     port: u16,
@@ -40,9 +42,12 @@ impl Gateway {
     /// The same, not started yet.
     pub fn prepare(setup: Setup) -> Self {
         let dir = fresh_dir("gateway");
-        setup.write(dir.path());
+        let memory = setup.in_memory.then(|| TempDir::new_in("/dev/shm").unwrap());
+        let runtime = memory.as_ref().map_or_else(|| "../run".into(), |memory| memory.path().join("run"));
+        setup.write(dir.path(), &runtime);
         Self {
             dir,
+            memory,
             setup,
             daemon: None,
             port: 0,
@@ -114,6 +119,10 @@ impl Gateway {
     /// A path inside this gateway's directory.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.dir.path().join(inside)
+    }
+    /// The runtime directory.
+    pub fn runtime(&self) -> PathBuf {
+        self.memory.as_ref().map_or_else(|| self.path("run"), |memory| memory.path().join("run"))
     }
     pub fn config_file(&self) -> PathBuf {
         self.path("config/nightsafe.toml")

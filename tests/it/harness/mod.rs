@@ -8,7 +8,9 @@ mod files;
 mod gateway;
 mod keys;
 mod process;
+mod proxy;
 mod raw;
+mod sealed;
 pub mod settle;
 mod setup;
 
@@ -23,7 +25,9 @@ pub use files::{
 pub use gateway::{Gateway, NIGHTSAFE};
 pub use keys::keys;
 pub use process::{Done, Running, run, start};
+pub use proxy::Proxy;
 pub use raw::{Raw, Reply, Status, code, flag, kind, packet, string};
+pub use sealed::Sealed;
 pub use setup::Setup;
 
 /// How long anything may take before a test gives up. Generous: the tests run side by side on small machines.

@@ -1,9 +1,11 @@
 //! The invariants that hold after every test, whatever it did: checked on the state directory of an ended daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use nightsafe::audit::{Kind, Verdict};
 use nightsafe::ledger::DeliveryState;
+use nightsafe::types::UploadId;
 
 use super::{Gateway, files_under};
 
@@ -16,7 +18,7 @@ pub fn settle(gateway: &mut Gateway) {
     if !gateway.path("state/ledger.sqlite").exists() {
         return;
     }
-    nothing_under_way(gateway);
+    only_drafts_in_the_spool(gateway);
     rows_and_objects_match(gateway);
     each_accepted_upload_is_audited_and_queued_once(gateway);
     each_beginning_has_an_end(gateway);
@@ -31,6 +33,25 @@ fn no_panics(gateway: &Gateway) {
 pub fn nothing_under_way(gateway: &Gateway) {
     let spool = files_under(&gateway.path("state/spool"));
     assert!(spool.is_empty(), "left in the spool: {spool:?}");
+}
+
+/// Uploads that have a ticket: drafts that the next start goes on with.
+fn drafts(gateway: &Gateway) -> BTreeSet<UploadId> {
+    let upload = |file: &PathBuf| file.file_name()?.to_str()?.strip_suffix(".ticket")?.parse().ok();
+    files_under(&gateway.path("state/spool")).iter().filter_map(upload).collect()
+}
+
+/// Each file of the spool belongs to a draft, and no ticket is left of what has ended: nothing here opens that any more.
+pub fn only_drafts_in_the_spool(gateway: &Gateway) {
+    let drafts = drafts(gateway);
+    for file in files_under(&gateway.path("state/spool")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let upload = name.split('.').next().unwrap().parse().unwrap();
+        assert!(drafts.contains(&upload) && !name.ends_with(".new"), "left in the spool: {name}");
+    }
+    let recorded: BTreeSet<_> = gateway.uploads().iter().map(|row| row.receipt.upload).collect();
+    let both: Vec<_> = recorded.intersection(&drafts).collect();
+    assert!(both.is_empty(), "these uploads have ended, and their tickets are here: {both:?}");
 }
 
 /// Each upload that is kept (accepted, or quarantined) has its object, of the recorded size; each object its row.
@@ -92,11 +113,14 @@ fn each_beginning_has_an_end(gateway: &Gateway) {
             | Kind::UploadRejected
             | Kind::UploadAborted
             | Kind::DraftRemoved
+            | Kind::DraftExpired
+            | Kind::DraftDiscarded
             | Kind::CompanionReceived => ended.insert(upload),
             _ => false,
         };
     }
-    let open: Vec<_> = begun.difference(&ended).collect();
+    let drafts = drafts(gateway);
+    let open: Vec<_> = begun.difference(&ended).filter(|upload| !drafts.contains(*upload)).collect();
     assert!(open.is_empty(), "these uploads began and have no end in the audit log: {open:?}");
     let unheralded: Vec<_> = ended.difference(&begun).collect();
     assert!(unheralded.is_empty(), "these uploads ended and never began: {unheralded:?}");

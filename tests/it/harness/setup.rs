@@ -15,6 +15,9 @@ pub struct Setup {
     pub limits: String,
     pub intake: String,
     pub queue: String,
+    /// The runtime directory is on a tmpfs, as in the field: unfinished uploads outlive the daemon. Else it is on the
+    /// disk, and they do not.
+    pub in_memory: bool,
     /// Words before the daemon's own command line.
     pub launcher: Vec<String>,
     pub environment: Vec<(String, String)>,
@@ -40,6 +43,10 @@ impl Setup {
         self.queue = toml.to_owned();
         self
     }
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
+    }
     pub fn launcher(mut self, words: &[&str]) -> Self {
         self.launcher = words.iter().map(|&word| word.to_owned()).collect();
         self
@@ -50,12 +57,12 @@ impl Setup {
     }
 
     /// Writes configuration and keys under `root`.
-    pub fn write(&self, root: &Path) {
+    pub fn write(&self, root: &Path, runtime: &Path) {
         for dir in ["config/orgs", "config/datasets", "keys/host", "tmp"] {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
         let put = |file: &str, text: &str| std::fs::write(root.join(file), text).unwrap();
-        put("config/nightsafe.toml", &self.nightsafe());
+        put("config/nightsafe.toml", &self.nightsafe(runtime));
         put("config/orgs/harbour.toml", HARBOUR);
         put("config/orgs/meadow.toml", MEADOW);
         put("config/orgs/datateam.toml", DATATEAM);
@@ -85,8 +92,9 @@ impl Setup {
         std::fs::set_permissions(&host, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn nightsafe(&self) -> String {
+    fn nightsafe(&self, runtime: &Path) -> String {
         let Self { server, limits, intake, queue, .. } = self;
+        let runtime = runtime.display();
         format!(
             r#"# A test's gateway.
 [server]
@@ -100,7 +108,7 @@ address = "127.0.0.1:0"
 {limits}
 [paths]
 state = "../state"
-runtime = "../run"
+runtime = "{runtime}"
 keys = "../keys"
 [intake]
 {intake}

@@ -1,0 +1,172 @@
+//! What is known of an upload from its beginning, and what changes about it.
+//!
+//! Its locks are held for moments, never across an await. Whoever ends an upload claims that with [`Facts::end`], so that
+//! each ends once, whichever of close, abort, remove, takeover and drain comes first. Called by the rest of `intake`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::admit::Admitted;
+use crate::access::Principal;
+use crate::config::{Companion, CompanionKind, Completion, Severity};
+use crate::types::*;
+
+/// What is known of an upload from its beginning.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub upload: UploadId,
+    pub org: OrgId,
+    pub account: AccountName,
+    pub fingerprint: Fingerprint,
+    pub actor: Actor,
+    pub dataset: DatasetName,
+    pub demands: Demands,
+    pub began: Timestamp,
+    /// Where and under which name it is listed; a draft may be renamed.
+    pub label: Mutex<(Place, FileName)>,
+    pub progress: Progress,
+    /// Cancelled when the session's part is over: it is a draft, or nothing.
+    pub over: CancellationToken,
+}
+
+/// What is asked of an upload besides its content, as it was when the upload began.
+#[derive(Debug, Clone)]
+pub(super) struct Demands {
+    /// What is rejected is kept, sealed.
+    pub quarantine: bool,
+    /// The same bytes were accepted before.
+    pub repeated: Severity,
+    pub companion: Companion,
+    pub complete: Completion,
+    /// It looks broken off.
+    pub interrupted: Severity,
+    /// It is a small file that vouches for an extract; none for an extract.
+    pub vouches: Option<Vouches>,
+    /// The named parts of the final name that its content is checked with.
+    pub parts: BTreeMap<String, String>,
+}
+
+/// What a small file beside an extract is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vouches {
+    Companion(CompanionKind),
+    /// It says that the extract is whole.
+    Marker,
+}
+
+/// What changes about an upload.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes received; without a gap, but where a client left one.
+    size: AtomicU64,
+    /// Bytes that are sealed without a gap from the start: what would be left if the connection were lost now.
+    sealed: AtomicU64,
+    /// Bytes that it takes in the spool.
+    held: AtomicU64,
+    /// The size that was last told to somebody who may go on with it; none yet is 0.
+    told: AtomicU64,
+    /// Bytes of the longest WRITE.
+    widest: AtomicU64,
+    /// The time that the client wants kept.
+    modified: Mutex<Option<Timestamp>>,
+    ended: AtomicBool,
+    /// Why somebody else ended it, for the one who holds it.
+    why: OnceLock<String>,
+}
+
+impl Facts {
+    pub(super) fn new(
+        principal: &Principal,
+        upload: UploadId,
+        began: Timestamp,
+        admitted: &Admitted<'_>,
+        label: (Place, FileName),
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            upload,
+            org: principal.org().clone(),
+            account: principal.account().clone(),
+            fingerprint: principal.fingerprint().clone(),
+            actor: principal.actor().clone(),
+            dataset: admitted.dataset.name.clone(),
+            demands: admitted.demands(),
+            began,
+            label: Mutex::new(label),
+            progress: Progress::default(),
+            over: CancellationToken::new(),
+        })
+    }
+
+    pub(super) fn label(&self) -> (Place, FileName) {
+        lock(&self.label).clone()
+    }
+    pub(super) fn is_labelled(&self, place: &Place, name: &FileName) -> bool {
+        let label = lock(&self.label);
+        label.0 == *place && label.1 == *name
+    }
+    pub(super) fn relabel(&self, place: Place, name: FileName) {
+        *lock(&self.label) = (place, name);
+    }
+    pub(super) fn size(&self) -> u64 {
+        self.progress.size.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_size(&self, size: u64) {
+        self.progress.size.store(size, Ordering::Relaxed);
+    }
+    pub(super) fn sealed(&self) -> u64 {
+        self.progress.sealed.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_sealed(&self, size: u64) {
+        self.progress.sealed.store(size, Ordering::Relaxed);
+    }
+    pub(super) fn held(&self) -> u64 {
+        self.progress.held.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_held(&self, bytes: u64) {
+        self.progress.held.store(bytes, Ordering::Relaxed);
+    }
+    pub(super) fn told(&self) -> u64 {
+        self.progress.told.load(Ordering::Relaxed)
+    }
+    pub(super) fn tell(&self, size: u64) -> u64 {
+        self.progress.told.store(size, Ordering::Relaxed);
+        size
+    }
+    pub(super) fn widest(&self) -> u64 {
+        self.progress.widest.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_widest(&self, bytes: u64) {
+        self.progress.widest.store(bytes, Ordering::Relaxed);
+    }
+    pub(super) fn modified(&self) -> Option<Timestamp> {
+        *lock(&self.progress.modified)
+    }
+    pub(super) fn set_modified(&self, modified: Timestamp) {
+        *lock(&self.progress.modified) = Some(modified);
+    }
+
+    /// Claims the right to end this upload; true for the first only.
+    pub(super) fn end(&self) -> bool {
+        !self.progress.ended.swap(true, Ordering::AcqRel)
+    }
+    pub(super) fn end_because(&self, why: &str) -> bool {
+        let first = self.end();
+        if first {
+            let _ = self.progress.why.set(why.to_owned());
+        }
+        first
+    }
+    pub(super) fn ended(&self) -> bool {
+        self.progress.ended.load(Ordering::Acquire)
+    }
+    pub(super) fn why(&self) -> &str {
+        self.progress.why.get().map_or("it was ended", String::as_str)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
