@@ -52,6 +52,11 @@ fn digests_over_exec_are_those_of_coreutils() {
     {
         assert!(harbour(&site).exec(line).exits(1).stderr.contains(words), "{line}");
     }
+    // What waits for its rename: rclone compares before it renames.
+    put(&site, b"working", "working.bin", "/bulk/working.bin.part");
+    let draft = harbour(&site).exec("md5sum /bulk/working.bin.part").ok().stdout;
+    assert_eq!(draft.replace("/bulk/", "").replace(".part", ""), coreutils(&site, "md5sum", "working.bin"));
+    harbour(&site).sftp("rm /bulk/working.bin.part\n").ok();
     // A newer file of the name: its digest, and no longer the old one.
     put(&site, b"newer", "plain.bin", "/bulk/plain.bin");
     let newer = harbour(&site).exec("sha256sum /bulk/plain.bin").ok().stdout;

@@ -21,7 +21,8 @@ pub fn settle(row: &Row) -> Result<(), String> {
     let cells: Vec<_> = row.cells.iter().map(ToString::to_string).collect();
     assert_eq!(cells.len(), COLUMNS.len());
     let line = format!("| {} | {} | {} |", row.title, row.version, cells.join(" | "));
-    let block = row.shown.join("\n\n");
+    let shown = row.shown.iter().map(|words| if words.is_empty() { "(nothing)" } else { words });
+    let block = shown.collect::<Vec<_>>().join("\n\n");
 
     if std::env::var_os("NIGHTSAFE_WRITE_CLIENTS").is_some() {
         let text = with_line(&text, row.title, &line).ok_or_else(|| missing(row.title))?;

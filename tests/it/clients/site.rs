@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nightsafe::ledger::UploadRow;
+use nightsafe::audit::Kind;
+use nightsafe::ledger::{Logged, UploadRow};
 use regex::Regex;
 
 use super::matrix::Did;
@@ -116,19 +117,18 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         self.know(port);
-        let (to, cut, stopped) =
-            (self.gateway.port(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let flags = (cut.clone(), stopped.clone());
+        let (to, way) = (self.gateway.port(), Arc::new(Breaking { after, ..Breaking::default() }));
+        let breaking = way.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                if flags.1.load(Ordering::SeqCst) {
+                if breaking.over.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(gateway) = TcpStream::connect(("127.0.0.1", to)) else { return };
-                carry(client, gateway, after, flags.0.clone());
+                carry(client, gateway, breaking.clone());
             }
         });
-        Cutter { site: self, port, cut, stopped }
+        Cutter { site: self, port, breaking: way }
     }
 
     // -- what the gateway has recorded --
@@ -143,6 +143,20 @@ impl Site {
     /// The latest upload under this path that fits, once there is one.
     pub fn await_upload(&self, remote: &str, fits: impl Fn(&UploadRow) -> bool) -> Option<UploadRow> {
         until(|| self.uploads(remote).into_iter().rev().find(|row| fits(row)))
+    }
+
+    /// Whether an upload of this name gets an end that is none of acceptance: it was rejected, or given up.
+    pub fn await_no_upload(&self, name: &str) -> bool {
+        until(|| {
+            let events = self.gateway.events();
+            let of = |kind| {
+                let about = |logged: &&Logged| logged.event.kind == kind && logged.event.detail["name"] == name;
+                events.iter().filter(about).count()
+            };
+            let ended = of(Kind::UploadRejected) + of(Kind::UploadAborted);
+            (ended > 0 && of(Kind::UploadAccepted) == 0 && ended == of(Kind::UploadBegun)).then_some(())
+        })
+        .is_some()
     }
 
     /// Whether a listed file gets this time (seconds).
@@ -173,12 +187,18 @@ impl Site {
             (r"127\.0\.0\.1:\d+", "sftp.example.org:2222"),
             (r"127\.0\.0\.1", "sftp.example.org"),
             (r"port \d+", "port 2222"),
-            (r"\d+(\.\d+)?( ?[kM]i?B)?/s", "SPEED"),
+            (r"Attempt \d/\d", "Attempt N/3"),
             (r"[^\n]*\r", ""),
         ] {
             text = Regex::new(pattern).unwrap().replace_all(&text, becomes).into_owned();
         }
-        let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        // rclone says everything once for each attempt.
+        let mut lines: Vec<&str> = Vec::new();
+        for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
         lines.join("\n")
     }
 }
@@ -224,8 +244,18 @@ fn keygen(options: &[&str], file: &Path) {
 pub struct Cutter<'s> {
     site: &'s Site,
     port: u16,
-    cut: Arc<AtomicBool>,
-    stopped: Arc<AtomicBool>,
+    breaking: Arc<Breaking>,
+}
+
+#[derive(Default)]
+struct Breaking {
+    /// Bytes from the client that the first connection may carry.
+    after: u64,
+    /// Bytes from clients in all connections.
+    carried: AtomicU64,
+    cut: AtomicBool,
+    /// Nobody uses it any more.
+    over: AtomicBool,
 }
 
 impl Cutter<'_> {
@@ -233,20 +263,24 @@ impl Cutter<'_> {
         Way { site: self.site, port: self.port }
     }
     pub fn has_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
+        self.breaking.cut.load(Ordering::SeqCst)
+    }
+    /// Bytes that clients have sent through it.
+    pub fn carried(&self) -> u64 {
+        self.breaking.carried.load(Ordering::SeqCst)
     }
 }
 
 impl Drop for Cutter<'_> {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
+        self.breaking.over.store(true, Ordering::SeqCst);
         // Wakes the one who accepts.
         TcpStream::connect(("127.0.0.1", self.port)).ok();
     }
 }
 
-/// Carries one connection's bytes both ways; of the first that is used enough, no more than `after` bytes to the gateway.
-fn carry(client: TcpStream, gateway: TcpStream, after: u64, cut: Arc<AtomicBool>) {
+/// Carries one connection's bytes both ways, until it is the first that has carried enough.
+fn carry(client: TcpStream, gateway: TcpStream, breaking: Arc<Breaking>) {
     let (mut from_gateway, mut to_client) = (gateway.try_clone().unwrap(), client.try_clone().unwrap());
     std::thread::spawn(move || {
         std::io::copy(&mut from_gateway, &mut to_client).ok();
@@ -257,11 +291,12 @@ fn carry(client: TcpStream, gateway: TcpStream, after: u64, cut: Arc<AtomicBool>
         let (mut carried, mut buffer) = (0, vec![0; 16 * 1024]);
         loop {
             let count = match from_client.read(&mut buffer) {
-                Ok(count) if count > 0 && to_gateway.write_all(&buffer[..count]).is_ok() => count,
+                Ok(count) if count > 0 && to_gateway.write_all(&buffer[..count]).is_ok() => count as u64,
                 _ => break,
             };
-            carried += count as u64;
-            if carried > after && !cut.swap(true, Ordering::SeqCst) {
+            carried += count;
+            breaking.carried.fetch_add(count, Ordering::SeqCst);
+            if carried > breaking.after && !breaking.cut.swap(true, Ordering::SeqCst) {
                 break;
             }
         }

@@ -11,7 +11,7 @@ pub struct Lftp;
 
 fn lftp(way: &Way<'_>, commands: &str) -> Did {
     let script = format!(
-        "set cmd:fail-exit yes\nset net:max-retries 1\nset sftp:connect-program \"ssh -a -x -F {}\"\n\
+        "set cmd:fail-exit yes\nset net:max-retries 3\nset net:reconnect-interval-base 1\nset sftp:connect-program \"ssh -a -x -F {}\"\n\
          open -p {} sftp://harbour-nightly:@127.0.0.1\n{commands}",
         way.site.path("ssh_config").display(),
         way.port

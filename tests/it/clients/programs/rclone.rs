@@ -43,9 +43,6 @@ impl Program for Rclone {
     fn resume(&self, _: &Way<'_>, _: &Path, _: &str) -> Option<Did> {
         None
     }
-    fn tries_again(&self) -> bool {
-        true
-    }
     fn put_and_rename(&self, way: &Way<'_>, local: &Path, working: &str, remote: &str) -> Option<Did> {
         let (working, remote) = (format!("gateway:{working}"), format!("gateway:{remote}"));
         let put = rclone(way, &["copyto", text(local), &working]);

@@ -38,7 +38,7 @@ impl Program for Sshfs {
         "sshfs"
     }
     fn version(&self) -> String {
-        version_of("sshfs", &["--version"])
+        version_of("bash", &["-c", "sshfs --version | grep -i 'sshfs version'"])
     }
     fn put(&self, way: &Way<'_>, local: &Path, remote: &str) -> Did {
         mounted(way, r#"cp "$1" "$mnt$2""#, &[local, Path::new(remote)])
