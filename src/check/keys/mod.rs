@@ -130,6 +130,12 @@ impl Keys {
         self.lists.push(List { fields, name, resource: resource.to_owned(), members: all.then_some(members) });
     }
 
+    /// Indices of the schema's fields whose cells and values [`Keys::row`] looks at.
+    pub fn fields(&self) -> impl Iterator<Item = usize> {
+        let sets = self.sets.iter().flat_map(|set| &set.fields);
+        sets.chain(self.lists.iter().flat_map(|list| &list.fields)).copied()
+    }
+
     /// Looks the row's keys up, soon, and adds them. A part of the primary key that is missing is an error too.
     ///
     /// # Errors

@@ -67,6 +67,31 @@ pub(super) struct Condition {
     pub value: Value,
 }
 
+impl Test {
+    /// All fields that it looks at.
+    pub fn columns(&self) -> Vec<usize> {
+        match self {
+            Self::AnyPresent { columns, joined: _ }
+            | Self::Shape { shape: _, columns }
+            | Self::NotInFuture { columns }
+            | Self::InOrder { columns }
+            | Self::WithinPeriod { columns, part: _ } => columns.clone(),
+            Self::SameAsName { column, part: _ } => vec![*column],
+            Self::Product { column, factors, tolerance: _ } => factors.iter().chain([column]).copied().collect(),
+        }
+    }
+}
+
+impl Restriction {
+    /// All fields that it looks at.
+    pub fn columns(&self) -> Vec<usize> {
+        match self {
+            Self::Consent { column, given: _ } => vec![*column],
+            Self::Objection { when, .. } => when.iter().map(|condition| condition.column).collect(),
+        }
+    }
+}
+
 impl Shape {
     /// What a cell must be.
     pub fn words(self) -> &'static str {

@@ -23,6 +23,10 @@ impl Blanks {
         self.count += 1;
     }
 
+    pub(super) fn any(&self) -> bool {
+        self.count > 0
+    }
+
     /// A row that is not blank came.
     #[inline]
     pub(super) fn inside(&mut self, out: &mut Collector) {

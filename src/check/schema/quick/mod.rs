@@ -1,0 +1,194 @@
+//! The quick way to judge: a column of cells at a time, by what its field was compiled to.
+//!
+//! A row's cells differ in everything, and a processor that guesses what comes next guesses wrong; a column's are alike. A
+//! field that is simple enough (words, short patterns, dates, integers, free text) judges a cell by arithmetic on its
+//! first and last 16 bytes, without a branch that depends on it. It only ever says that a cell is right: of any other it
+//! says nothing, and [`Field::judge`] has the word. Called by `table`; compiled when the schema has been read.
+
+mod ends;
+mod known;
+mod numbers;
+mod shapes;
+
+use super::constraints::Constraints;
+use super::kind::{Kind, When};
+use super::{Field, Value, Violations};
+use crate::check::Policy;
+use crate::check::row::Span;
+use ends::Ends;
+use known::Known;
+use numbers::{Dates, Integers};
+use shapes::Shapes;
+
+/// Cells of one column, at most [`Cells::MOST`].
+#[derive(Debug, Clone, Copy)]
+pub struct Cells<'t> {
+    /// Texts that end less than [`Cells::PADDING`] bytes before this one does are read more slowly.
+    pub text: &'t str,
+    pub spans: &'t [Span],
+}
+
+impl<'t> Cells<'t> {
+    /// A bit of a `u64` for each.
+    pub const MOST: usize = 64;
+    /// Bytes.
+    pub const PADDING: usize = ends::WINDOW;
+
+    fn all(self) -> u64 {
+        match self.spans.len() {
+            0 => 0,
+            count => u64::MAX >> (Self::MOST - count.min(Self::MOST)),
+        }
+    }
+
+    /// Empty when there is none.
+    pub fn cell(self, place: usize) -> &'t str {
+        let span = self.spans.get(place).copied().unwrap_or_default();
+        self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// Judges each cell; gives a bit for each that is right, and the value of each where they are asked for.
+    #[inline]
+    fn each(self, values: Option<&mut [Value]>, one: impl Fn(Ends) -> (bool, Value)) -> u64 {
+        let bytes = self.text.as_bytes();
+        let mut right = 0;
+        match values {
+            None => {
+                for (place, span) in self.spans.iter().enumerate().take(Self::MOST) {
+                    right |= u64::from(one(Ends::of(bytes, *span)).0) << place;
+                }
+            }
+            Some(values) => {
+                for (place, (span, into)) in self.spans.iter().zip(values).enumerate().take(Self::MOST) {
+                    let (fits, value) = one(Ends::of(bytes, *span));
+                    right |= u64::from(fits) << place;
+                    *into = value;
+                }
+            }
+        }
+        right
+    }
+}
+
+/// What a field was compiled to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Quick {
+    way: Way,
+    /// Missing values that a right cell could be.
+    missing: Vec<(u128, usize)>,
+    /// A missing cell is right.
+    optional: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+enum Way {
+    /// There is none.
+    #[default]
+    Slow,
+    /// Free text of so many bytes, from and to.
+    Text(usize, usize),
+    Known(Box<Known>),
+    Shapes(Box<Shapes>),
+    Dates(Dates),
+    Integers(Integers),
+}
+
+/// Missing values that are compared with each cell.
+const MOST_MISSING: usize = 8;
+
+impl Quick {
+    /// `field` is whole but for this.
+    pub fn of(field: &Field) -> Self {
+        let missing = field.missing.iter().map(|word| Some((Ends::short(word)?, word.len()))).collect();
+        let missing: Option<Vec<_>> = Some(missing).flatten().filter(|words: &Vec<_>| words.len() <= MOST_MISSING);
+        let known = Known::of(field).map(|known| Way::Known(Box::new(known)));
+        match (known, missing) {
+            // The missing values are among its words.
+            (Some(way), _) => Self { way, missing: Vec::new(), optional: false },
+            (None, Some(missing)) => Self { way: way(field).unwrap_or_default(), missing, optional: !field.required },
+            (None, None) => Self::default(),
+        }
+    }
+
+    /// A bit for each cell that is surely right.
+    fn judge(&self, cells: Cells<'_>, values: Option<&mut [Value]>) -> u64 {
+        let missing = |ends: Ends, fits: bool, value: Value| {
+            let missing = self.missing.iter().fold(false, |found, (word, length)| {
+                found | ((ends.head == *word) & (ends.length == *length))
+            });
+            if missing { (self.optional, Value::Missing) } else { (fits, value) }
+        };
+        match &self.way {
+            Way::Slow => 0,
+            // Nothing that it could be is wrong, and nobody asks what it is.
+            Way::Text(0, usize::MAX) if self.optional && values.is_none() => cells.all(),
+            Way::Text(least, most) => cells.each(values, |ends| {
+                missing(ends, (ends.length >= *least) & (ends.length <= *most), Value::Text)
+            }),
+            Way::Known(known) => cells.each(values, |ends| known.judge(ends)),
+            Way::Shapes(shapes) => cells.each(values, |ends| missing(ends, shapes.fits(ends), Value::Text)),
+            Way::Dates(dates) => cells.each(values, |ends| {
+                let (fits, value) = dates.judge(ends);
+                missing(ends, fits, value)
+            }),
+            Way::Integers(integers) => cells.each(values, |ends| {
+                let (fits, value) = integers.judge(ends);
+                missing(ends, fits, value)
+            }),
+        }
+    }
+}
+
+fn way(field: &Field) -> Option<Way> {
+    let Constraints { min_length, max_length, bounds, members, pattern } = &field.constraints;
+    if members.is_some() {
+        return None;
+    }
+    let (least, most) = (min_length.unwrap_or(0), max_length.unwrap_or(usize::MAX));
+    if field.kind.is_plain_text() && bounds.is_none() {
+        return match pattern {
+            // A character takes one to four bytes.
+            None => Some(Way::Text(least.saturating_mul(4), most)),
+            Some(pattern) => Some(Way::Shapes(Box::new(Shapes::of(pattern.steps()?, least..=most)?))),
+        };
+    }
+    if pattern.is_some() || min_length.is_some() || max_length.is_some() {
+        return None;
+    }
+    let range = bounds.as_ref().map_or(i64::MIN..=i64::MAX, |bounds| bounds.ranks());
+    match &field.kind {
+        Kind::Integer(_) => Some(Way::Integers(Integers { range })),
+        Kind::Date(When::Default) => Some(Way::Dates(Dates::iso(range))),
+        Kind::Date(When::Pattern(pattern)) => Some(Way::Dates(Dates::of(pattern.places()?, range)?)),
+        _ => None,
+    }
+}
+
+impl Field {
+    /// A bit for each cell `among` those of these bits that is right: [`Field::judge`] finds no violation, and no habit. Their
+    /// values, if they are asked for, are what it says; that of any other cell means nothing.
+    pub fn judge_column(
+        &self,
+        cells: Cells<'_>,
+        among: u64,
+        policy: &Policy,
+        mut values: Option<&mut [Value]>,
+    ) -> u64 {
+        let mut right = self.quick.judge(cells, values.as_deref_mut());
+        let mut rest = cells.all() & among & !right;
+        while rest != 0 {
+            let place = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            let mut violations = Violations::default();
+            let value = self.judge(cells.cell(place), policy, &mut violations);
+            right |= u64::from(violations.is_empty()) << place;
+            if let Some(into) = values.as_deref_mut().and_then(|values| values.get_mut(place)) {
+                *into = value;
+            }
+        }
+        right
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Integers of up to eight digits, and dates of digits at fixed places.
+
+use std::ops::RangeInclusive;
+
+use super::ends::{Ends, WINDOW};
+use super::shapes::Shape;
+use crate::check::schema::Value;
+use crate::check::schema::calendar;
+use crate::check::schema::temporal::Places;
+
+/// Integers without a sign.
+#[derive(Debug, Clone)]
+pub(super) struct Integers {
+    pub range: RangeInclusive<i64>,
+}
+
+const DIGITS: usize = 8;
+
+impl Integers {
+    #[inline]
+    pub fn judge(&self, ends: Ends) -> (bool, Value) {
+        const ZEROS: u64 = 0x3030_3030_3030_3030;
+        let length = ends.length.min(DIGITS);
+        // The digits at the high end, zeros below: bytes of little weight come first.
+        let absent = (DIGITS - length) as u32 * 8;
+        let digits = (ends.head as u64).checked_shl(absent).unwrap_or(0) | ZEROS.checked_shr(length as u32 * 8).unwrap_or(0);
+        let plain = all_digits(digits);
+        let value = i64::from(eight(digits));
+        let fits = plain & (ends.length.wrapping_sub(1) < DIGITS) & self.range.contains(&value);
+        (fits, Value::Integer(value))
+    }
+}
+
+/// Whether each byte is an ASCII digit.
+#[inline]
+fn all_digits(bytes: u64) -> bool {
+    // 0x30 to 0x39: a 3 above, which six more below do not change.
+    let six = bytes.wrapping_add(0x0606_0606_0606_0606);
+    (bytes & 0xF0F0_F0F0_F0F0_F0F0) | ((six & 0xF0F0_F0F0_F0F0_F0F0) >> 4) == 0x3333_3333_3333_3333
+}
+
+/// The number that eight digits are: pairs, then fours, then all.
+#[inline]
+fn eight(digits: u64) -> u32 {
+    let ones = digits & 0x0F0F_0F0F_0F0F_0F0F;
+    let pairs = (ones.wrapping_mul(10).wrapping_add(ones >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
+    // Below 10^8.
+    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) as u32
+}
+
+/// Dates of one form.
+#[derive(Debug, Clone)]
+pub(super) struct Dates {
+    shape: Shape,
+    places: Places,
+    /// Days since 1970-01-01.
+    range: RangeInclusive<i64>,
+}
+
+impl Dates {
+    /// `YYYY-MM-DD`.
+    pub fn iso(range: RangeInclusive<i64>) -> Self {
+        let places = Places { length: 10, day: 8, month: 5, year: 0, literals: [(4, b'-'), (7, b'-')] };
+        Self { shape: shape(&places).unwrap_or(Shape::NEVER), places, range }
+    }
+
+    pub fn of(places: Places, range: RangeInclusive<i64>) -> Option<Self> {
+        Some(Self { shape: shape(&places)?, places, range })
+    }
+
+    #[inline]
+    pub fn judge(&self, ends: Ends) -> (bool, Value) {
+        let fits = self.shape.fits(ends.head) & (ends.length == self.places.length);
+        let bytes = ends.head.to_le_bytes();
+        // Places are within the window: the remainder changes none.
+        let digit = |at: usize| u32::from(bytes[at % WINDOW] & 0x0F);
+        let two = |at: usize| digit(at) * 10 + digit(at + 1);
+        let Places { day, month, year, .. } = self.places;
+        let days = calendar::days_quick(two(year) * 100 + two(year + 2), two(month), two(day));
+        (fits & days.is_some() & days.is_some_and(|days| self.range.contains(&i64::from(days))), Value::Date(days.unwrap_or(0)))
+    }
+}
+
+/// Digits and literals, each in its place.
+fn shape(places: &Places) -> Option<Shape> {
+    const DIGIT: u128 = ((1 << 10) - 1) << b'0';
+    if places.length > WINDOW {
+        return None;
+    }
+    let mut sets = vec![DIGIT; places.length];
+    for (at, byte) in places.literals.iter().filter(|(at, _)| *at != usize::MAX) {
+        *sets.get_mut(*at)? = 1u128.checked_shl(u32::from(*byte))?;
+    }
+    Shape::of(&sets)
+}
