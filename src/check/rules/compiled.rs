@@ -62,6 +62,7 @@ pub(super) enum Restriction {
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
     pub column: usize,
+    /// Without spaces around.
     pub text: String,
     /// What the text means to the field.
     pub value: Value,

@@ -212,6 +212,10 @@ impl RowChecks {
     }
 
     fn say(&mut self, out: &mut Collector) {
+        // Asked for each row.
+        if self.unsaid.is_empty() {
+            return;
+        }
         for why in std::mem::take(&mut self.unsaid) {
             out.error(ErrorType::SourceError, "name-part", At::default(), || why);
         }

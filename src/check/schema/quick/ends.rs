@@ -10,18 +10,19 @@ pub(super) const WINDOW: usize = 16;
 pub(super) struct Ends {
     /// Bytes.
     pub length: usize,
-    /// The first bytes, the first of them lowest; zeros behind the cell's end.
-    pub head: u128,
+    /// The first bytes, eight in each, the first of them lowest; zeros behind the cell's end.
+    pub head: [u64; 2],
     /// The last ones, likewise; the head again for a cell that fits into it.
-    pub tail: u128,
+    pub tail: [u64; 2],
 }
 
 /// By length: a one for each bit of so many bytes.
-const MASKS: [u128; WINDOW + 1] = {
-    let mut masks = [u128::MAX; WINDOW + 1];
+const MASKS: [[u64; 2]; WINDOW + 1] = {
+    let mut masks = [[u64::MAX; 2]; WINDOW + 1];
     let mut length = 0;
     while length < WINDOW {
-        masks[length] = (1 << (length * 8)) - 1;
+        let mask = (1u128 << (length * 8)) - 1;
+        masks[length] = [mask as u64, (mask >> 64) as u64];
         length += 1;
     }
     masks
@@ -39,29 +40,52 @@ impl Ends {
         Self { length, head, tail }
     }
 
-    /// The head of a word that fits into it; none when it does not, or could be taken for a shorter one.
-    pub fn short(word: &str) -> Option<u128> {
-        (word.len() <= WINDOW && !word.contains('\0')).then(|| window(word.as_bytes(), 0, word.len()))
+    pub fn of_word(word: &str) -> Self {
+        Self::of(word.as_bytes(), Span { start: 0, end: word.len() as u32 })
     }
+
+    /// Zero when the cells have equal lengths and heads.
+    #[inline]
+    pub fn head_difference(&self, other: &Self) -> u64 {
+        let [a, b] = self.head;
+        let [c, d] = other.head;
+        (a ^ c) | (b ^ d) | (self.length ^ other.length) as u64
+    }
+
+    /// Zero when they are the same, up to [`Ends::WHOLE`] bytes.
+    #[inline]
+    pub fn difference(&self, other: &Self) -> u64 {
+        let [a, b] = self.tail;
+        let [c, d] = other.tail;
+        self.head_difference(other) | (a ^ c) | (b ^ d)
+    }
+}
+
+/// 1 for zero and 0 for all else, without a branch.
+#[inline]
+pub(super) fn is_zero(number: u64) -> u64 {
+    (!number & number.wrapping_sub(1)) >> 63
 }
 
 /// Up to 16 bytes from a place on, of the `length` that a cell has.
 #[inline]
-fn window(text: &[u8], at: usize, length: usize) -> u128 {
+fn window(text: &[u8], at: usize, length: usize) -> [u64; 2] {
     // No index past the last: the minimum is one of the table.
     let mask = MASKS[length.min(WINDOW)];
-    match text.get(at..).and_then(|text| text.first_chunk()) {
-        Some(bytes) => u128::from_le_bytes(*bytes) & mask,
-        None => near_the_end(text, at) & mask,
-    }
+    let bytes: [u8; WINDOW] = match text.get(at..).and_then(|text| text.first_chunk()) {
+        Some(bytes) => *bytes,
+        None => near_the_end(text, at),
+    };
+    let (halves, _) = bytes.as_chunks::<8>();
+    [0, 1].map(|half: usize| halves.get(half).map_or(0, |bytes| u64::from_le_bytes(*bytes)) & mask[half])
 }
 
 #[cold]
-fn near_the_end(text: &[u8], at: usize) -> u128 {
+fn near_the_end(text: &[u8], at: usize) -> [u8; WINDOW] {
     let text = text.get(at..).unwrap_or_default();
     let mut bytes = [0; WINDOW];
     bytes.iter_mut().zip(text).for_each(|(into, byte)| *into = *byte);
-    u128::from_le_bytes(bytes)
+    bytes
 }
 
 #[cfg(test)]
@@ -76,7 +100,8 @@ mod tests {
                 let cell = &text[start..end];
                 let ends = Ends::of(text.as_bytes(), Span { start: start as u32, end: end as u32 });
                 assert_eq!(ends, Ends::of(cell.as_bytes(), Span { start: 0, end: cell.len() as u32 }), "{cell}");
-                let (head, tail) = (ends.head.to_le_bytes(), ends.tail.to_le_bytes());
+                let bytes = |halves: [u64; 2]| halves.map(u64::to_le_bytes).concat();
+                let (head, tail) = (bytes(ends.head), bytes(ends.tail));
                 let short = cell.len().min(WINDOW);
                 assert_eq!(&head[..short], &cell.as_bytes()[..short]);
                 assert_eq!(&tail[..short], &cell.as_bytes()[cell.len() - short..]);

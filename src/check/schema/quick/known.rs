@@ -4,9 +4,8 @@
 //! slot is compared in full, so that no cell is taken for a word that it is not. The words are a schema's, never an
 //! upload's, and what they mean is what [`Field::judge`] makes of them.
 
-use super::ends::Ends;
+use super::ends::{Ends, is_zero};
 use crate::check::Policy;
-use crate::check::row::Span;
 use crate::check::schema::kind::Kind;
 use crate::check::schema::{Field, Value, Violations};
 
@@ -27,7 +26,7 @@ pub(super) struct Known {
 }
 
 /// No cell is like it.
-const EMPTY: Ends = Ends { length: usize::MAX, head: 0, tail: 0 };
+const EMPTY: Ends = Ends { length: usize::MAX, head: [0; 2], tail: [0; 2] };
 
 impl Known {
     /// None when there is no list, it is too long, or it has words that are more than short ASCII.
@@ -42,7 +41,7 @@ impl Known {
         for word in words.into_iter().chain(field.missing.iter()).filter(simple) {
             let mut violations = Violations::default();
             let value = field.judge(word, &Policy::default(), &mut violations);
-            let ends = Ends::of(word.as_bytes(), Span { start: 0, end: word.len() as u32 });
+            let ends = Ends::of_word(word);
             if violations.is_empty() && !right.iter().any(|(other, _)| *other == ends) {
                 right.push((ends, value));
             }
@@ -72,16 +71,17 @@ impl Known {
 
     #[inline]
     fn slot(&self, ends: Ends) -> usize {
-        let half = |number: u128| (number as u64) ^ ((number >> 64) as u64).rotate_left(23);
-        let mixed = half(ends.head) ^ half(ends.tail).rotate_left(41) ^ ends.length as u64;
+        let [a, b] = ends.head;
+        let [c, d] = ends.tail;
+        let mixed = a ^ b.rotate_left(23) ^ (c ^ d.rotate_left(23)).rotate_left(41) ^ ends.length as u64;
         (mixed.wrapping_mul(self.multiplier) >> (u64::BITS - self.bits)) as usize
     }
 
+    /// 1 for a cell that is one of the words, and its value.
     #[inline]
-    pub fn judge(&self, ends: Ends) -> (bool, Value) {
+    pub fn judge(&self, ends: Ends) -> (u64, impl FnOnce() -> Value) {
         let slot = self.slot(ends);
         let found = self.slots.get(slot).unwrap_or(&EMPTY);
-        let same = (found.head == ends.head) & (found.tail == ends.tail) & (found.length == ends.length);
-        (same, self.values.get(slot).copied().unwrap_or(Value::Wrong))
+        (is_zero(found.difference(&ends)), move || self.values.get(slot).copied().unwrap_or(Value::Wrong))
     }
 }

@@ -15,7 +15,7 @@ use super::kind::{Kind, When};
 use super::{Field, Value, Violations};
 use crate::check::Policy;
 use crate::check::row::Span;
-use ends::Ends;
+use ends::{Ends, is_zero};
 use known::Known;
 use numbers::{Dates, Integers};
 use shapes::Shapes;
@@ -47,23 +47,18 @@ impl<'t> Cells<'t> {
         self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
-    /// Judges each cell; gives a bit for each that is right, and the value of each where they are asked for.
+    /// Judges each cell, by a 1 for right and its value; gives a bit for each that is right, and the values where they are
+    /// asked for.
     #[inline]
-    fn each(self, values: Option<&mut [Value]>, one: impl Fn(Ends) -> (bool, Value)) -> u64 {
+    fn each<V: FnOnce() -> Value>(self, mut values: Option<&mut [Value]>, one: impl Fn(Ends) -> (u64, V)) -> u64 {
         let bytes = self.text.as_bytes();
         let mut right = 0;
-        match values {
-            None => {
-                for (place, span) in self.spans.iter().enumerate().take(Self::MOST) {
-                    right |= u64::from(one(Ends::of(bytes, *span)).0) << place;
-                }
-            }
-            Some(values) => {
-                for (place, (span, into)) in self.spans.iter().zip(values).enumerate().take(Self::MOST) {
-                    let (fits, value) = one(Ends::of(bytes, *span));
-                    right |= u64::from(fits) << place;
-                    *into = value;
-                }
+        for (place, span) in self.spans.iter().enumerate().take(Self::MOST) {
+            // `one` stands in one place alone, so that it becomes a part of the loop.
+            let (fits, value) = one(Ends::of(bytes, *span));
+            right |= fits << place;
+            if let Some(into) = values.as_deref_mut().and_then(|values| values.get_mut(place)) {
+                *into = value();
             }
         }
         right
@@ -75,9 +70,9 @@ impl<'t> Cells<'t> {
 pub(super) struct Quick {
     way: Way,
     /// Missing values that a right cell could be.
-    missing: Vec<(u128, usize)>,
-    /// A missing cell is right.
-    optional: bool,
+    missing: Vec<Ends>,
+    /// 1 when a missing cell is right.
+    optional: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -99,43 +94,58 @@ const MOST_MISSING: usize = 8;
 impl Quick {
     /// `field` is whole but for this.
     pub fn of(field: &Field) -> Self {
-        let missing = field.missing.iter().map(|word| Some((Ends::short(word)?, word.len()))).collect();
-        let missing: Option<Vec<_>> = Some(missing).flatten().filter(|words: &Vec<_>| words.len() <= MOST_MISSING);
+        // Of a longer word the head says too little.
+        let missing: Option<Vec<Ends>> =
+            field.missing.iter().map(|word| (word.len() <= Cells::PADDING).then(|| Ends::of_word(word))).collect();
+        let missing = missing.filter(|words| words.len() <= MOST_MISSING);
         let known = Known::of(field).map(|known| Way::Known(Box::new(known)));
         match (known, missing) {
             // The missing values are among its words.
-            (Some(way), _) => Self { way, missing: Vec::new(), optional: false },
-            (None, Some(missing)) => Self { way: way(field).unwrap_or_default(), missing, optional: !field.required },
+            (Some(way), _) => Self { way, missing: Vec::new(), optional: 0 },
+            (None, Some(missing)) => Self { way: way(field).unwrap_or_default(), missing, optional: u64::from(!field.required) },
             (None, None) => Self::default(),
         }
     }
 
     /// A bit for each cell that is surely right.
     fn judge(&self, cells: Cells<'_>, values: Option<&mut [Value]>) -> u64 {
-        let missing = |ends: Ends, fits: bool, value: Value| {
-            let missing = self.missing.iter().fold(false, |found, (word, length)| {
-                found | ((ends.head == *word) & (ends.length == *length))
-            });
-            if missing { (self.optional, Value::Missing) } else { (fits, value) }
-        };
         match &self.way {
             Way::Slow => 0,
             // Nothing that it could be is wrong, and nobody asks what it is.
-            Way::Text(0, usize::MAX) if self.optional && values.is_none() => cells.all(),
-            Way::Text(least, most) => cells.each(values, |ends| {
-                missing(ends, (ends.length >= *least) & (ends.length <= *most), Value::Text)
-            }),
+            Way::Text(0, usize::MAX) if self.optional == 1 && values.is_none() => cells.all(),
+            Way::Text(least, most) => {
+                let fits = |ends: Ends| u64::from(ends.length >= *least) & u64::from(ends.length <= *most);
+                if self.optional == 1 && *least == 0 && values.is_none() {
+                    // A missing value that is too long is left to the slower way.
+                    return cells.each(values, |ends| (fits(ends), || Value::Text));
+                }
+                cells.each(values, |ends| self.unless_missing(ends, fits(ends), || Value::Text))
+            }
             Way::Known(known) => cells.each(values, |ends| known.judge(ends)),
-            Way::Shapes(shapes) => cells.each(values, |ends| missing(ends, shapes.fits(ends), Value::Text)),
+            Way::Shapes(shapes) => {
+                cells.each(values, |ends| self.unless_missing(ends, shapes.fits(ends), || Value::Text))
+            }
             Way::Dates(dates) => cells.each(values, |ends| {
                 let (fits, value) = dates.judge(ends);
-                missing(ends, fits, value)
+                self.unless_missing(ends, fits, value)
             }),
             Way::Integers(integers) => cells.each(values, |ends| {
                 let (fits, value) = integers.judge(ends);
-                missing(ends, fits, value)
+                self.unless_missing(ends, fits, value)
             }),
         }
+    }
+
+    /// 1 for a missing value.
+    #[inline]
+    fn missing(&self, ends: Ends) -> u64 {
+        self.missing.iter().fold(0, |found, word| found | is_zero(word.head_difference(&ends)))
+    }
+
+    #[inline]
+    fn unless_missing(&self, ends: Ends, fits: u64, value: impl FnOnce() -> Value) -> (u64, impl FnOnce() -> Value) {
+        let missing = self.missing(ends);
+        ((missing & self.optional) | (!missing & fits), move || if missing == 1 { Value::Missing } else { value() })
     }
 }
 

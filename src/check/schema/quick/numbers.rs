@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::ends::{Ends, WINDOW};
+use super::ends::{Ends, WINDOW, is_zero};
 use super::shapes::Shape;
 use crate::check::schema::Value;
 use crate::check::schema::calendar;
@@ -17,26 +17,28 @@ pub(super) struct Integers {
 const DIGITS: usize = 8;
 
 impl Integers {
+    /// 1 for an integer of the range, and what it is.
     #[inline]
-    pub fn judge(&self, ends: Ends) -> (bool, Value) {
+    pub fn judge(&self, ends: Ends) -> (u64, impl FnOnce() -> Value) {
         const ZEROS: u64 = 0x3030_3030_3030_3030;
-        let length = ends.length.min(DIGITS);
-        // The digits at the high end, zeros below: bytes of little weight come first.
-        let absent = (DIGITS - length) as u32 * 8;
-        let digits = (ends.head as u64).checked_shl(absent).unwrap_or(0) | ZEROS.checked_shr(length as u32 * 8).unwrap_or(0);
-        let plain = all_digits(digits);
+        // What is longer, or empty, gives any number, and does not fit.
+        let length = (ends.length.wrapping_sub(1) & (DIGITS - 1)) as u32 + 1;
+        // The first digit weighs most and comes lowest: zeros go below.
+        let digits = ends.head[0] << (64 - length * 8) | (ZEROS >> 1 >> (length * 8 - 1));
         let value = i64::from(eight(digits));
-        let fits = plain & (ends.length.wrapping_sub(1) < DIGITS) & self.range.contains(&value);
-        (fits, Value::Integer(value))
+        let fits = u64::from(ends.length.wrapping_sub(1) < DIGITS)
+            & u64::from(value >= *self.range.start())
+            & u64::from(value <= *self.range.end());
+        (is_zero(not_digits(digits)) & fits, move || Value::Integer(value))
     }
 }
 
-/// Whether each byte is an ASCII digit.
+/// Zero when each byte is an ASCII digit.
 #[inline]
-fn all_digits(bytes: u64) -> bool {
+fn not_digits(bytes: u64) -> u64 {
     // 0x30 to 0x39: a 3 above, which six more below do not change.
     let six = bytes.wrapping_add(0x0606_0606_0606_0606);
-    (bytes & 0xF0F0_F0F0_F0F0_F0F0) | ((six & 0xF0F0_F0F0_F0F0_F0F0) >> 4) == 0x3333_3333_3333_3333
+    ((bytes & 0xF0F0_F0F0_F0F0_F0F0) | ((six & 0xF0F0_F0F0_F0F0_F0F0) >> 4)) ^ 0x3333_3333_3333_3333
 }
 
 /// The number that eight digits are: pairs, then fours, then all.
@@ -69,16 +71,18 @@ impl Dates {
         Some(Self { shape: shape(&places)?, places, range })
     }
 
+    /// 1 for a date of the range, and what it is.
     #[inline]
-    pub fn judge(&self, ends: Ends) -> (bool, Value) {
-        let fits = self.shape.fits(ends.head) & (ends.length == self.places.length);
-        let bytes = ends.head.to_le_bytes();
-        // Places are within the window: the remainder changes none.
-        let digit = |at: usize| u32::from(bytes[at % WINDOW] & 0x0F);
+    pub fn judge(&self, ends: Ends) -> (u64, impl FnOnce() -> Value) {
+        let Places { length, day, month, year, .. } = self.places;
+        let fits = self.shape.fits(ends.head) & is_zero((ends.length ^ length) as u64);
+        // No place reaches past the window.
+        let [low, high] = ends.head;
+        let digit = |at: usize| (if at < 8 { low } else { high } >> (at % 8 * 8)) as u32 & 0x0F;
         let two = |at: usize| digit(at) * 10 + digit(at + 1);
-        let Places { day, month, year, .. } = self.places;
-        let days = calendar::days_quick(two(year) * 100 + two(year + 2), two(month), two(day));
-        (fits & days.is_some() & days.is_some_and(|days| self.range.contains(&i64::from(days))), Value::Date(days.unwrap_or(0)))
+        let (there, days) = calendar::days_quick(two(year) * 100 + two(year + 2), two(month), two(day));
+        let in_range = u64::from(i64::from(days) >= *self.range.start()) & u64::from(i64::from(days) <= *self.range.end());
+        (fits & u64::from(there) & in_range, move || Value::Date(days))
     }
 }
 

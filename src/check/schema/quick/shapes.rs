@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::ends::{Ends, WINDOW};
+use super::ends::{Ends, WINDOW, is_zero};
 use crate::check::schema::steps::{Step, Steps};
 
 /// Shapes of one length.
@@ -51,12 +51,13 @@ impl Shapes {
         Some(Self { count, shapes: by_length.concat() })
     }
 
+    /// 1 for a cell that is of one of the shapes.
     #[inline]
-    pub fn fits(&self, ends: Ends) -> bool {
+    pub fn fits(&self, ends: Ends) -> u64 {
         let from = ends.length.min(WINDOW) * self.count;
         let shapes = self.shapes.get(from..from + self.count).unwrap_or_default();
-        let fits = shapes.iter().fold(false, |found, shape| found | shape.fits(ends.head));
-        fits & (ends.length <= WINDOW)
+        let fits = shapes.iter().fold(0, |found, shape| found | shape.fits(ends.head));
+        fits & u64::from(ends.length <= WINDOW)
     }
 }
 
@@ -100,20 +101,22 @@ impl Shape {
         Some(shape)
     }
 
+    /// 1 for the bytes of a cell that is of it, whose length must be its own.
     #[inline]
-    pub fn fits(&self, head: u128) -> bool {
+    pub fn fits(&self, head: [u64; 2]) -> u64 {
         let [first, second] = &self.0;
-        first.fit(head as u64) & second.fit((head >> 64) as u64)
+        is_zero(first.misfits(head[0]) | second.misfits(head[1]))
     }
 }
 
 impl Places {
-    /// All eight. With their high bits set no byte borrows from the next, and the high bit tells which was larger.
+    /// The high bit of each byte that does not fit. With their high bits set no byte borrows from the next, and the high
+    /// bit tells which of two was larger.
     #[inline]
-    fn fit(&self, bytes: u64) -> bool {
+    fn misfits(&self, bytes: u64) -> u64 {
         let within = |low: u64, high: u64| ((bytes | HIGH) - low) & ((high | HIGH) - (bytes & !HIGH));
         let [first, second] = [0, 1].map(|which: usize| within(self.low[which], self.high[which]));
-        (first | second) & !bytes & HIGH == HIGH
+        !((first | second) & !bytes) & HIGH
     }
 }
 

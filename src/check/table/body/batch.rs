@@ -1,6 +1,6 @@
 //! Rows that wait to be judged together, column by column: a copy of their text, and where their cells are.
 //!
-//! Takes only rows that need no closer look: of the right width, without quotes to undo or controls. Bounded in rows,
+//! Takes only rows that need no closer look: of the right width, without quotes astray or controls. Bounded in rows,
 //! bytes and cells; what does not fit is judged by itself. Called by `body`.
 
 use crate::check::row::Span;
@@ -56,9 +56,9 @@ impl Batch {
         self.rows.len()
     }
 
-    /// Whether the row is one that can wait; there must be room for it.
+    /// Whether the row is one that can wait, unless its quotes are astray.
     pub fn takes(&self, record: &Record<'_>, columns: usize) -> bool {
-        let plain = record.broken.is_none() && record.marks == Marks::default() && record.text.is_some();
+        let plain = record.broken.is_none() && !record.marks.control && record.text.is_some();
         plain && record.count == columns && record.cells.len() == columns && record.bytes.len() < MOST_TEXT && self.most > 0
     }
 
@@ -66,13 +66,14 @@ impl Batch {
         self.rows.len() < self.most && self.text.len() + bytes <= MOST_TEXT
     }
 
-    /// Adds a row that the batch takes and has room for.
-    pub fn add(&mut self, number: u64, record: &Record<'_>) {
-        let text = record.text.unwrap_or_default();
+    /// Adds a row that the batch takes and has room for: its text and its cells in it, quotes undone.
+    #[inline]
+    pub fn add(&mut self, number: u64, text: &str, cells: impl Iterator<Item = Span>) {
+        // Both are bounded by far less than 2^32.
         let start = self.text.len() as u32;
         let place = self.rows.len();
         self.text.push_str(text);
-        for (column, cell) in self.spans.chunks_exact_mut(self.most).zip(record.cells) {
+        for (column, cell) in self.spans.chunks_exact_mut(self.most).zip(cells) {
             if let Some(span) = column.get_mut(place) {
                 *span = Span { start: start + cell.start, end: start + cell.end };
             }

@@ -134,6 +134,14 @@ impl Rewritten {
         &self.text
     }
 
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> {
+        self.cells.iter().map(|cell| cell.0)
+    }
+
+    pub(super) fn any_unfit(&self) -> bool {
+        self.cells.iter().any(|cell| cell.1.is_some())
+    }
+
     pub(super) fn span(&self, place: usize) -> Span {
         self.cells.get(place).map(|cell| cell.0).unwrap_or_default()
     }

@@ -62,7 +62,8 @@ enum Mode {
     Quoted,
     /// Behind a quote, at this place, that closes the cell or is the first of two.
     Closed(usize),
-    /// Behind text that follows a closing quote: up to the delimiter, quotes are only characters.
+    /// Behind text that follows a closing quote, or a quote inside plain text: up to the delimiter, quotes are only
+    /// characters.
     Stray,
 }
 
@@ -78,6 +79,12 @@ enum Resume {
     /// Go on in the pushed bytes, from here.
     At(usize),
     Replay(Vec<u8>),
+}
+
+/// A bit for each byte of a block from this one on.
+#[inline]
+fn behind(place: usize) -> u64 {
+    if place < BLOCK { u64::MAX << place } else { 0 }
 }
 
 impl Records {
@@ -200,12 +207,13 @@ impl Records {
                     self.wanted.find(&block)
                 }
             };
+            if begin > at {
+                // The rest of a line end, or more that was passed over.
+                found &= behind(begin - at);
+            }
             while found != 0 {
                 let here = at + found.trailing_zeros() as usize;
                 found &= found - 1;
-                if here < begin {
-                    continue; // the rest of a line end
-                }
                 let byte = chunk[here];
                 let place = here - begin + self.carried;
                 if place > self.limit && !self.too_long && self.overflow() {
@@ -216,8 +224,7 @@ impl Records {
                     continue 'blocks;
                 }
                 if self.mode == Mode::Plain && byte == self.delimiter {
-                    self.end_cell(self.start, place);
-                    self.start = place + 1;
+                    self.end_plain_cell(place);
                     continue;
                 }
                 if let Mode::Closed(quote) = self.mode
@@ -241,6 +248,7 @@ impl Records {
                     }
                     valid = self.end_in(chunk, begin, here, kind, valid, sink)?;
                     begin = here + length;
+                    found &= behind(begin - at);
                     continue;
                 }
                 self.step(byte, place);
@@ -274,7 +282,10 @@ impl Records {
         }
         match self.mode {
             Mode::Plain if quote && place == self.start => self.mode = Mode::Quoted,
-            Mode::Plain if quote => self.stray = true,
+            Mode::Plain if quote => {
+                self.stray = true;
+                self.mode = Mode::Stray;
+            }
             Mode::Quoted if quote => self.mode = Mode::Closed(place),
             Mode::Closed(_) if quote => {
                 self.doubled = true;
@@ -295,6 +306,17 @@ impl Records {
             }
             Mode::Plain | Mode::Quoted | Mode::Stray => {}
         }
+    }
+
+    /// As [`Records::end_cell`] outside quotes, where a cell is as it stands.
+    #[inline]
+    fn end_plain_cell(&mut self, end: usize) {
+        if self.count < self.most_cells && !self.too_long {
+            // Within `limit`, which is less than 2^30.
+            self.cells.push(Cell { start: self.start as u32, end: end as u32, doubled: false, stray: false });
+        }
+        self.count += 1;
+        self.start = end + 1;
     }
 
     #[inline]
