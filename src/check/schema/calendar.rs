@@ -40,7 +40,7 @@ pub(super) fn days_quick(year: u32, month: u32, day: u32) -> (bool, i32) {
     const BEFORE: [u16; 16] = [0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 0, 0, 0];
     let place = (month as usize).min(15);
     // A year that hundred divides is a leap year when sixteen does, any other when four does.
-    let hundreds = year % 100 == 0;
+    let hundreds = year.is_multiple_of(100);
     let leap = year & if hundreds { 15 } else { 3 } == 0;
     let length = u32::from(LENGTHS[place]) + u32::from(leap & (month == 2));
     let there = (day.wrapping_sub(1) < length) & (year > 0);

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::Field;
 use super::constraints::Members;
-use super::quick::Quick;
 use super::faults::{Faults, nearest};
 use super::json::{Json, Member, Node};
+use super::quick::Quick;
 use super::read::as_string;
 use super::read_constraints::{self, CONSTRAINTS};
 use super::words::Words;

@@ -5,7 +5,7 @@
 //! the order of the rows. A row with doubled quotes or malformed text is written anew first. Allocates nothing for a good row.
 //! Never puts a cell into a message. Called by `pass`.
 
-mod batch;
+pub(super) mod batch;
 mod shape;
 
 use std::collections::BTreeSet;

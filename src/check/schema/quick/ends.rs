@@ -30,6 +30,8 @@ const MASKS: [[u64; 2]; WINDOW + 1] = {
 
 impl Ends {
     pub const WHOLE: usize = 2 * WINDOW;
+    /// Those of no cell.
+    pub const NONE: Self = Self { length: usize::MAX, head: [0; 2], tail: [0; 2] };
 
     #[inline]
     pub fn of(text: &[u8], span: Span) -> Self {

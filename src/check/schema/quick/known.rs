@@ -25,9 +25,6 @@ pub(super) struct Known {
     values: Vec<Value>,
 }
 
-/// No cell is like it.
-const EMPTY: Ends = Ends { length: usize::MAX, head: [0; 2], tail: [0; 2] };
-
 impl Known {
     /// None when there is no list, it is too long, or it has words that are more than short ASCII.
     pub fn of(field: &Field) -> Option<Self> {
@@ -57,11 +54,11 @@ impl Known {
     fn with(bits: u32, attempt: u64, words: &[(Ends, Value)]) -> Option<Self> {
         // Odd, and spread over all bits (the golden ratio's).
         let multiplier = attempt.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let (slots, values) = (vec![EMPTY; 1 << bits], vec![Value::Wrong; 1 << bits]);
+        let (slots, values) = (vec![Ends::NONE; 1 << bits], vec![Value::Wrong; 1 << bits]);
         let mut known = Self { multiplier, bits, slots, values };
         for (ends, value) in words {
             let slot = known.slot(*ends);
-            if known.slots[slot] != EMPTY {
+            if known.slots[slot] != Ends::NONE {
                 return None;
             }
             (known.slots[slot], known.values[slot]) = (*ends, *value);
@@ -81,7 +78,7 @@ impl Known {
     #[inline]
     pub fn judge(&self, ends: Ends) -> (u64, impl FnOnce() -> Value) {
         let slot = self.slot(ends);
-        let found = self.slots.get(slot).unwrap_or(&EMPTY);
+        let found = self.slots.get(slot).unwrap_or(&Ends::NONE);
         (is_zero(found.difference(&ends)), move || self.values.get(slot).copied().unwrap_or(Value::Wrong))
     }
 }

@@ -10,8 +10,11 @@ mod known;
 mod numbers;
 mod shapes;
 
+use std::ops::RangeInclusive;
+
 use super::constraints::Constraints;
 use super::kind::{Kind, When};
+use super::steps::Steps;
 use super::{Field, Value, Violations};
 use crate::check::Policy;
 use crate::check::row::Span;
@@ -69,8 +72,8 @@ impl<'t> Cells<'t> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Quick {
     way: Way,
-    /// Missing values that a right cell could be.
-    missing: Vec<Ends>,
+    /// Missing values, four at a time; words that no cell is fill the last.
+    missing: Vec<[Ends; 4]>,
     /// 1 when a missing cell is right.
     optional: u64,
 }
@@ -83,7 +86,10 @@ enum Way {
     /// Free text of so many bytes, from and to.
     Text(usize, usize),
     Known(Box<Known>),
-    Shapes(Box<Shapes>),
+    ShortShape(Box<Shapes<1, 1, 1>>),
+    Shape(Box<Shapes<1, 1, 2>>),
+    ShortShapes(Box<Shapes<2, 2, 1>>),
+    Shapes(Box<Shapes<4, 2, 2>>),
     Dates(Dates),
     Integers(Integers),
 }
@@ -102,7 +108,19 @@ impl Quick {
         match (known, missing) {
             // The missing values are among its words.
             (Some(way), _) => Self { way, missing: Vec::new(), optional: 0 },
-            (None, Some(missing)) => Self { way: way(field).unwrap_or_default(), missing, optional: u64::from(!field.required) },
+            (None, Some(missing)) => {
+                let optional = u64::from(!field.required);
+                let mut quick = Self { way: way(field).unwrap_or_default(), missing: Vec::new(), optional };
+                if field.required {
+                    // What is wrong anyway need not be told from what is missing.
+                    let taken = |word: &&str| quick.judge(Cells { text: word, spans: &[whole(word)] }, None) == 1;
+                    let taken: Vec<Ends> = field.missing.iter().filter(taken).map(Ends::of_word).collect();
+                    quick.missing = in_fours(&taken);
+                } else {
+                    quick.missing = in_fours(&missing);
+                }
+                quick
+            }
             (None, None) => Self::default(),
         }
     }
@@ -113,33 +131,60 @@ impl Quick {
             Way::Slow => 0,
             // Nothing that it could be is wrong, and nobody asks what it is.
             Way::Text(0, usize::MAX) if self.optional == 1 && values.is_none() => cells.all(),
-            Way::Text(least, most) => {
-                let fits = |ends: Ends| u64::from(ends.length >= *least) & u64::from(ends.length <= *most);
-                if self.optional == 1 && *least == 0 && values.is_none() {
-                    // A missing value that is too long is left to the slower way.
-                    return cells.each(values, |ends| (fits(ends), || Value::Text));
-                }
-                cells.each(values, |ends| self.unless_missing(ends, fits(ends), || Value::Text))
-            }
-            Way::Known(known) => cells.each(values, |ends| known.judge(ends)),
-            Way::Shapes(shapes) => {
-                cells.each(values, |ends| self.unless_missing(ends, shapes.fits(ends), || Value::Text))
-            }
-            Way::Dates(dates) => cells.each(values, |ends| {
-                let (fits, value) = dates.judge(ends);
-                self.unless_missing(ends, fits, value)
-            }),
-            Way::Integers(integers) => cells.each(values, |ends| {
-                let (fits, value) = integers.judge(ends);
-                self.unless_missing(ends, fits, value)
-            }),
+            Way::Text(least, most) => self.texts(*least, *most, cells, values),
+            Way::Known(known) => knowns(known, cells, values),
+            Way::ShortShape(shapes) => self.shapes(shapes, cells, values),
+            Way::Shape(shapes) => self.shapes(shapes, cells, values),
+            Way::ShortShapes(shapes) => self.shapes(shapes, cells, values),
+            Way::Shapes(shapes) => self.shapes(shapes, cells, values),
+            Way::Dates(dates) => self.dates(dates, cells, values),
+            Way::Integers(integers) => self.integers(integers, cells, values),
         }
+    }
+
+    // A function for each, so that its loop has all registers to itself.
+
+    #[inline(never)]
+    fn texts(&self, least: usize, most: usize, cells: Cells<'_>, values: Option<&mut [Value]>) -> u64 {
+        let fits = |ends: Ends| u64::from(ends.length >= least) & u64::from(ends.length <= most);
+        if self.optional == 1 && values.is_none() {
+            // A missing value of another length is left to the slower way.
+            return cells.each(values, |ends| (fits(ends), || Value::Text));
+        }
+        cells.each(values, |ends| self.unless_missing(ends, fits(ends), || Value::Text))
+    }
+
+    #[inline(never)]
+    fn shapes<const N: usize, const R: usize, const W: usize>(
+        &self,
+        shapes: &Shapes<N, R, W>,
+        cells: Cells<'_>,
+        values: Option<&mut [Value]>,
+    ) -> u64 {
+        cells.each(values, |ends| self.unless_missing(ends, shapes.fits(ends), || Value::Text))
+    }
+
+    #[inline(never)]
+    fn dates(&self, dates: &Dates, cells: Cells<'_>, values: Option<&mut [Value]>) -> u64 {
+        cells.each(values, |ends| {
+            let (fits, value) = dates.judge(ends);
+            self.unless_missing(ends, fits, value)
+        })
+    }
+
+    #[inline(never)]
+    fn integers(&self, integers: &Integers, cells: Cells<'_>, values: Option<&mut [Value]>) -> u64 {
+        cells.each(values, |ends| {
+            let (fits, value) = integers.judge(ends);
+            self.unless_missing(ends, fits, value)
+        })
     }
 
     /// 1 for a missing value.
     #[inline]
     fn missing(&self, ends: Ends) -> u64 {
-        self.missing.iter().fold(0, |found, word| found | is_zero(word.head_difference(&ends)))
+        let one = |word: &Ends| is_zero(word.head_difference(&ends));
+        self.missing.iter().fold(0, |found, [a, b, c, d]| found | one(a) | one(b) | one(c) | one(d))
     }
 
     #[inline]
@@ -147,6 +192,11 @@ impl Quick {
         let missing = self.missing(ends);
         ((missing & self.optional) | (!missing & fits), move || if missing == 1 { Value::Missing } else { value() })
     }
+}
+
+#[inline(never)]
+fn knowns(known: &Known, cells: Cells<'_>, values: Option<&mut [Value]>) -> u64 {
+    cells.each(values, |ends| known.judge(ends))
 }
 
 fn way(field: &Field) -> Option<Way> {
@@ -159,7 +209,7 @@ fn way(field: &Field) -> Option<Way> {
         return match pattern {
             // A character takes one to four bytes.
             None => Some(Way::Text(least.saturating_mul(4), most)),
-            Some(pattern) => Some(Way::Shapes(Box::new(Shapes::of(pattern.steps()?, least..=most)?))),
+            Some(pattern) => shapes(pattern.steps()?, &(least..=most)),
         };
     }
     if pattern.is_some() || min_length.is_some() || max_length.is_some() {
@@ -174,16 +224,27 @@ fn way(field: &Field) -> Option<Way> {
     }
 }
 
+fn whole(word: &str) -> Span {
+    Span { start: 0, end: word.len() as u32 }
+}
+
+fn in_fours(words: &[Ends]) -> Vec<[Ends; 4]> {
+    let four = |words: &[Ends]| [0, 1, 2, 3].map(|at: usize| words.get(at).copied().unwrap_or(Ends::NONE));
+    words.chunks(4).map(four).collect()
+}
+
+fn shapes(steps: &Steps, lengths: &RangeInclusive<usize>) -> Option<Way> {
+    let short = || Shapes::of(steps, lengths).map(|shapes| Way::ShortShape(Box::new(shapes)));
+    let long = || Shapes::of(steps, lengths).map(|shapes| Way::Shape(Box::new(shapes)));
+    let shorts = || Shapes::of(steps, lengths).map(|shapes| Way::ShortShapes(Box::new(shapes)));
+    let longs = || Shapes::of(steps, lengths).map(|shapes| Way::Shapes(Box::new(shapes)));
+    short().or_else(long).or_else(shorts).or_else(longs)
+}
+
 impl Field {
     /// A bit for each cell `among` those of these bits that is right: [`Field::judge`] finds no violation, and no habit. Their
     /// values, if they are asked for, are what it says; that of any other cell means nothing.
-    pub fn judge_column(
-        &self,
-        cells: Cells<'_>,
-        among: u64,
-        policy: &Policy,
-        mut values: Option<&mut [Value]>,
-    ) -> u64 {
+    pub fn judge_column(&self, cells: Cells<'_>, among: u64, policy: &Policy, mut values: Option<&mut [Value]>) -> u64 {
         let mut right = self.quick.judge(cells, values.as_deref_mut());
         let mut rest = cells.all() & among & !right;
         while rest != 0 {

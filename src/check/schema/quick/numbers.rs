@@ -54,7 +54,7 @@ fn eight(digits: u64) -> u32 {
 /// Dates of one form.
 #[derive(Debug, Clone)]
 pub(super) struct Dates {
-    shape: Shape,
+    shape: Shape<1, 2>,
     places: Places,
     /// Days since 1970-01-01.
     range: RangeInclusive<i64>,
@@ -76,18 +76,22 @@ impl Dates {
     pub fn judge(&self, ends: Ends) -> (u64, impl FnOnce() -> Value) {
         let Places { length, day, month, year, .. } = self.places;
         let fits = self.shape.fits(ends.head) & is_zero((ends.length ^ length) as u64);
-        // No place reaches past the window.
-        let [low, high] = ends.head;
-        let digit = |at: usize| (if at < 8 { low } else { high } >> (at % 8 * 8)) as u32 & 0x0F;
+        let mut bytes = [0; WINDOW];
+        for (into, half) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(ends.head) {
+            *into = half.to_le_bytes();
+        }
+        // No place reaches past the window, so that the remainders change none.
+        let digit = |at: usize| u32::from(bytes[at % WINDOW] & 0x0F);
         let two = |at: usize| digit(at) * 10 + digit(at + 1);
         let (there, days) = calendar::days_quick(two(year) * 100 + two(year + 2), two(month), two(day));
-        let in_range = u64::from(i64::from(days) >= *self.range.start()) & u64::from(i64::from(days) <= *self.range.end());
+        let in_range =
+            u64::from(i64::from(days) >= *self.range.start()) & u64::from(i64::from(days) <= *self.range.end());
         (fits & u64::from(there) & in_range, move || Value::Date(days))
     }
 }
 
 /// Digits and literals, each in its place.
-fn shape(places: &Places) -> Option<Shape> {
+fn shape(places: &Places) -> Option<Shape<1, 2>> {
     const DIGIT: u128 = ((1 << 10) - 1) << b'0';
     if places.length > WINDOW {
         return None;

@@ -8,56 +8,50 @@ use std::ops::RangeInclusive;
 use super::ends::{Ends, WINDOW, is_zero};
 use crate::check::schema::steps::{Step, Steps};
 
-/// Shapes of one length.
-const MOST: usize = 4;
 /// Shapes that are looked at while a pattern is taken apart.
 const MOST_IN_ALL: usize = 256;
 
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// The shapes of a pattern.
+/// The shapes of a pattern, by length: `N` of each, of up to `R` ranges in each of 8 x `W` places. As many are looked at
+/// whatever the cell.
 #[derive(Debug, Clone)]
-pub(super) struct Shapes {
-    /// Of each length.
-    count: usize,
-    /// By length, `count` for each.
-    shapes: Vec<Shape>,
-}
+pub(super) struct Shapes<const N: usize, const R: usize, const W: usize>([[Shape<R, W>; N]; WINDOW + 1]);
 
 /// One shape; places behind its end are zero.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape([Places; 2]);
+pub(super) struct Shape<const R: usize, const W: usize>([Places<R>; W]);
 
-/// Eight places: the ends of the two ranges in each.
-#[derive(Debug, Clone, Copy, Default)]
-struct Places {
-    low: [u64; 2],
-    high: [u64; 2],
+/// Eight places: the ends of the ranges in each.
+#[derive(Debug, Clone, Copy)]
+struct Places<const R: usize> {
+    low: [u64; R],
+    high: [u64; R],
 }
 
-impl Shapes {
+impl<const N: usize, const R: usize, const W: usize> Shapes<N, R, W> {
     /// None when the pattern is not so simple. What is longer than 16 bytes is left to the pattern itself.
-    pub fn of(steps: &Steps, lengths: RangeInclusive<usize>) -> Option<Self> {
-        let mut by_length: Vec<Vec<Shape>> = vec![Vec::new(); WINDOW + 1];
+    pub fn of(steps: &Steps, lengths: &RangeInclusive<usize>) -> Option<Self> {
+        let mut shapes = [[Shape::NEVER; N]; WINDOW + 1];
+        let mut counts = [0; WINDOW + 1];
         let mut all = Vec::new();
         for path in steps.paths() {
             unfold(path, &mut Vec::new(), &mut all)?;
         }
         for sets in all.iter().filter(|sets| lengths.contains(&sets.len())) {
-            by_length[sets.len()].push(Shape::of(sets)?);
+            let (shapes, count) = (shapes.get_mut(sets.len())?, counts.get_mut(sets.len())?);
+            *shapes.get_mut(*count)? = Shape::of(sets)?;
+            *count += 1;
         }
-        let count = by_length.iter().map(Vec::len).max().filter(|count| (1..=MOST).contains(count))?;
-        by_length.iter_mut().for_each(|shapes| shapes.resize(count, Shape::NEVER));
-        Some(Self { count, shapes: by_length.concat() })
+        counts.iter().any(|count| *count > 0).then_some(Self(shapes))
     }
 
     /// 1 for a cell that is of one of the shapes.
     #[inline]
     pub fn fits(&self, ends: Ends) -> u64 {
-        let from = ends.length.min(WINDOW) * self.count;
-        let shapes = self.shapes.get(from..from + self.count).unwrap_or_default();
-        let fits = shapes.iter().fold(0, |found, shape| found | shape.fits(ends.head));
-        fits & u64::from(ends.length <= WINDOW)
+        let [.., longest] = &self.0;
+        let fits = self.0.get(ends.length).unwrap_or(longest).each_ref().map(|shape| shape.fits(ends.head));
+        fits.iter().fold(0, |found, fits| found | fits) & u64::from(ends.length <= WINDOW)
     }
 }
 
@@ -83,19 +77,24 @@ fn unfold(path: &[Step], before: &mut Vec<u128>, all: &mut Vec<Vec<u128>>) -> Op
     Some(())
 }
 
-impl Shape {
-    /// No text is of it: each first range begins behind its end.
-    pub const NEVER: Self = Self([Places { low: [1, 1], high: [0, 0] }; 2]);
+impl<const R: usize, const W: usize> Shape<R, W> {
+    /// No text is of it: each range begins behind its end.
+    pub const NEVER: Self = Self([Places { low: [1; R], high: [0; R] }; W]);
 
-    /// None when a place takes more than two ranges of characters. Sets have a bit for each character of ASCII.
+    /// None when it is too long, or a place takes more ranges of characters. Sets have a bit for each character of ASCII.
     pub fn of(sets: &[u128]) -> Option<Self> {
-        let mut shape = Self([Places::default(); 2]);
+        let mut shape = Self([Places { low: [0; R], high: [0; R] }; W]);
         for (place, set) in sets.iter().enumerate() {
-            let ranges = two_ranges(*set)?;
+            let ranges = ranges(*set);
             let Places { low, high } = shape.0.get_mut(place / 8)?;
-            for (which, range) in ranges.iter().enumerate() {
-                low[which] |= u64::from(*range.start()) << (place % 8 * 8);
-                high[which] |= u64::from(*range.end()) << (place % 8 * 8);
+            if ranges.len() > R {
+                return None;
+            }
+            // The first again, where there are fewer.
+            let ranges = ranges.iter().chain(std::iter::repeat(ranges.first()?));
+            for (range, (low, high)) in ranges.zip(low.iter_mut().zip(high)) {
+                *low |= u64::from(*range.start()) << (place % 8 * 8);
+                *high |= u64::from(*range.end()) << (place % 8 * 8);
             }
         }
         Some(shape)
@@ -104,24 +103,25 @@ impl Shape {
     /// 1 for the bytes of a cell that is of it, whose length must be its own.
     #[inline]
     pub fn fits(&self, head: [u64; 2]) -> u64 {
-        let [first, second] = &self.0;
-        is_zero(first.misfits(head[0]) | second.misfits(head[1]))
+        is_zero(self.0.iter().zip(head).fold(0, |found, (places, bytes)| found | places.misfits(bytes)))
     }
 }
 
-impl Places {
+impl<const R: usize> Places<R> {
     /// The high bit of each byte that does not fit. With their high bits set no byte borrows from the next, and the high
     /// bit tells which of two was larger.
     #[inline]
     fn misfits(&self, bytes: u64) -> u64 {
-        let within = |low: u64, high: u64| ((bytes | HIGH) - low) & ((high | HIGH) - (bytes & !HIGH));
-        let [first, second] = [0, 1].map(|which: usize| within(self.low[which], self.high[which]));
-        !((first | second) & !bytes) & HIGH
+        let mut within = 0;
+        for (low, high) in self.low.iter().zip(&self.high) {
+            within |= ((bytes | HIGH) - low) & ((high | HIGH) - (bytes & !HIGH));
+        }
+        !(within & !bytes) & HIGH
     }
 }
 
-/// The set as two ranges, or one range twice. Empty sets are none.
-fn two_ranges(set: u128) -> Option<[RangeInclusive<u8>; 2]> {
+/// The set as ranges.
+fn ranges(set: u128) -> Vec<RangeInclusive<u8>> {
     let mut ranges: Vec<RangeInclusive<u8>> = Vec::new();
     for byte in (0..128u8).filter(|byte| set >> byte & 1 == 1) {
         match ranges.last_mut() {
@@ -129,9 +129,5 @@ fn two_ranges(set: u128) -> Option<[RangeInclusive<u8>; 2]> {
             _ => ranges.push(byte..=byte),
         }
     }
-    match ranges.as_slice() {
-        [one] => Some([one.clone(), one.clone()]),
-        [one, two] => Some([one.clone(), two.clone()]),
-        _ => None,
-    }
+    ranges
 }

@@ -212,6 +212,12 @@ impl Records {
                 found &= behind(begin - at);
             }
             while found != 0 {
+                if self.mode == Mode::Plain {
+                    found = self.plain_cells(chunk, at, begin, found);
+                    if found == 0 {
+                        break;
+                    }
+                }
                 let here = at + found.trailing_zeros() as usize;
                 found &= found - 1;
                 let byte = chunk[here];
@@ -224,7 +230,9 @@ impl Records {
                     continue 'blocks;
                 }
                 if self.mode == Mode::Plain && byte == self.delimiter {
-                    self.end_plain_cell(place);
+                    // The one that is past the limit.
+                    self.count += 1;
+                    self.start = place + 1;
                     continue;
                 }
                 if let Mode::Closed(quote) = self.mode
@@ -308,15 +316,28 @@ impl Records {
         }
     }
 
-    /// As [`Records::end_cell`] outside quotes, where a cell is as it stands.
+    /// The usual: cells outside quotes, up to the first byte that is no delimiter, or past the limit. Gives what is left of
+    /// the places that were found.
     #[inline]
-    fn end_plain_cell(&mut self, end: usize) {
-        if self.count < self.most_cells && !self.too_long {
-            // Within `limit`, which is less than 2^30.
-            self.cells.push(Cell { start: self.start as u32, end: end as u32, doubled: false, stray: false });
+    fn plain_cells(&mut self, chunk: &[u8], at: usize, begin: usize, mut found: u64) -> u64 {
+        let (mut start, mut count) = (self.start, self.count);
+        let (most, limit) = if self.too_long { (0, usize::MAX) } else { (self.most_cells, self.limit) };
+        while found != 0 {
+            let here = at + found.trailing_zeros() as usize;
+            let place = here - begin + self.carried;
+            if chunk[here] != self.delimiter || place > limit {
+                break;
+            }
+            if count < most {
+                // Within `limit`, which is less than 2^30.
+                self.cells.push(Cell { start: start as u32, end: place as u32, doubled: false, stray: false });
+            }
+            count += 1;
+            start = place + 1;
+            found &= found - 1;
         }
-        self.count += 1;
-        self.start = end + 1;
+        (self.start, self.count) = (start, count);
+        found
     }
 
     #[inline]
