@@ -112,7 +112,9 @@ impl Table {
     /// pushes no more then.
     pub fn push(&mut self, bytes: &[u8], out: &mut Collector) -> Result<(), Fault> {
         let Self { text, records, pass, .. } = self;
-        let pushed = text.push(bytes, &mut |text| records.push(text, &mut |record| pass.record(record, out)));
+        let pushed = text
+            .push(bytes, &mut |text| records.push(text, &mut |record| pass.record(record, out)))
+            .and_then(|()| Ok(pass.flush(out)?));
         self.settle(pushed, out)
     }
 
@@ -123,7 +125,8 @@ impl Table {
             let last = std::mem::replace(text, Text::new(Encoding::Utf8));
             let ended = last
                 .finish(&mut |text| records.push(text, &mut |record| pass.record(record, out)))
-                .and_then(|()| Ok(records.finish(&mut |record| pass.record(record, out))?));
+                .and_then(|()| Ok(records.finish(&mut |record| pass.record(record, out))?))
+                .and_then(|()| Ok(pass.flush(out)?));
             // A final fault of the last record is in `out`.
             let _ = self.settle(ended, out);
         }

@@ -181,6 +181,18 @@ impl Shard {
         }
     }
 
+    /// Enters a key that is not there. There must be an empty slot.
+    fn enter_other(&mut self, slot: Slot) {
+        let mut at = self.home(Hash { low: slot.low, high: slot.high });
+        loop {
+            if let Some(place) = self.lines[at].0.iter_mut().find(|place| place.row == 0) {
+                *place = slot;
+                return;
+            }
+            at = if at + 1 == self.lines.len() { 0 } else { at + 1 };
+        }
+    }
+
     fn grow(&mut self, room: &mut Room) -> Result<(), Full> {
         const LINE: usize = size_of::<Line>();
         let more = (self.lines.len() + self.lines.len() / 2).max(LINES_AT_FIRST);
@@ -193,7 +205,7 @@ impl Shard {
         lines.resize(more, Line::default());
         let old = std::mem::replace(&mut self.lines, lines);
         for slot in old.iter().flat_map(|line| &line.0).filter(|slot| slot.row != 0) {
-            self.enter(*slot);
+            self.enter_other(*slot);
         }
         room.give_back(old.len() * LINE);
         Ok(())

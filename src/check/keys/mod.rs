@@ -11,6 +11,8 @@ mod held;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use siphasher::sip128::SipHasher13;
+
 use super::report::{At, Collector, ErrorType};
 use super::row::Row;
 use super::schema::{Schema, Value};
@@ -128,6 +130,12 @@ impl Keys {
             members.enter(self.hashes.of(&self.bytes), 1, &mut room).is_ok()
         });
         self.lists.push(List { fields, name, resource: resource.to_owned(), members: all.then_some(members) });
+    }
+
+    /// Indices of the schema's fields whose cells and values [`Keys::row`] looks at.
+    pub fn fields(&self) -> impl Iterator<Item = usize> {
+        let sets = self.sets.iter().flat_map(|set| &set.fields);
+        sets.chain(self.lists.iter().flat_map(|list| &list.fields)).copied()
     }
 
     /// Looks the row's keys up, soon, and adds them. A part of the primary key that is missing is an error too.
@@ -318,19 +326,22 @@ fn text_part(cell: &str, into: &mut Vec<u8>) {
     into.extend_from_slice(cell.as_bytes());
 }
 
-/// SipHash-1-3 under two random keys.
-#[derive(Default)]
-struct Hashes([RandomState; 2]);
+/// SipHash-1-3 of 128 bits under a random key.
+struct Hashes(SipHasher13);
+
+impl Default for Hashes {
+    fn default() -> Self {
+        // What the standard library's hash makes of nothing, under a random key of its own, is random.
+        let [low, high] = [RandomState::new(), RandomState::new()].map(|state| state.build_hasher().finish());
+        Self(SipHasher13::new_with_keys(low, high))
+    }
+}
 
 impl Hashes {
     fn of(&self, bytes: &[u8]) -> Hash {
-        let [low, high] = self.0.each_ref().map(|state| {
-            let mut hasher = state.build_hasher();
-            hasher.write(bytes);
-            hasher.finish()
-        });
+        let hash = self.0.hash(bytes);
         // Half of the second is enough.
-        Hash { low, high: high as u32 }
+        Hash { low: hash.h1, high: hash.h2 as u32 }
     }
 }
 

@@ -242,7 +242,7 @@ impl Reader<'_> {
         let conditions =
             columns.into_iter().zip(when).map(|(column, (name, text))| match (self.columns[column].judge)(text) {
                 (_, false) => Err(self.never(text, name)),
-                (value, true) => Ok(Condition { column, text: text.clone(), value }),
+                (value, true) => Ok(Condition { column, text: text.trim().to_owned(), value }),
             });
         Ok(Restriction::Objection { when: conditions.collect::<Result<_, _>>()?, joined, partial, label })
     }

@@ -62,9 +62,35 @@ pub(super) enum Restriction {
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
     pub column: usize,
+    /// Without spaces around.
     pub text: String,
     /// What the text means to the field.
     pub value: Value,
+}
+
+impl Test {
+    /// All fields that it looks at.
+    pub fn columns(&self) -> Vec<usize> {
+        match self {
+            Self::AnyPresent { columns, joined: _ }
+            | Self::Shape { shape: _, columns }
+            | Self::NotInFuture { columns }
+            | Self::InOrder { columns }
+            | Self::WithinPeriod { columns, part: _ } => columns.clone(),
+            Self::SameAsName { column, part: _ } => vec![*column],
+            Self::Product { column, factors, tolerance: _ } => factors.iter().chain([column]).copied().collect(),
+        }
+    }
+}
+
+impl Restriction {
+    /// All fields that it looks at.
+    pub fn columns(&self) -> Vec<usize> {
+        match self {
+            Self::Consent { column, given: _ } => vec![*column],
+            Self::Objection { when, .. } => when.iter().map(|condition| condition.column).collect(),
+        }
+    }
 }
 
 impl Shape {

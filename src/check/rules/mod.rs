@@ -29,7 +29,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use self::compile::{Column, Type};
-use self::compiled::{Compiled, Test};
+use self::compiled::{Compiled, Restriction, Test};
 use self::decimal::Decimal;
 use self::period::Period;
 use self::row::Bound;
@@ -167,6 +167,13 @@ fn bound(test: &Test, parts: &BTreeMap<String, String>, unsaid: &mut Vec<String>
 }
 
 impl RowChecks {
+    /// Indices of the schema's fields whose cells and values [`RowChecks::row`] looks at.
+    pub fn fields(&self) -> impl Iterator<Item = usize> {
+        let rules = self.rules.rules.iter().flat_map(|rule| rule.test.columns());
+        let restrictions = self.rules.restrictions.iter().flat_map(Restriction::columns);
+        rules.chain(restrictions).chain(self.rules.totals.iter().copied())
+    }
+
     /// Judges one row.
     ///
     /// # Errors
@@ -205,6 +212,10 @@ impl RowChecks {
     }
 
     fn say(&mut self, out: &mut Collector) {
+        // Asked for each row.
+        if self.unsaid.is_empty() {
+            return;
+        }
         for why in std::mem::take(&mut self.unsaid) {
             out.error(ErrorType::SourceError, "name-part", At::default(), || why);
         }

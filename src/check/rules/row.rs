@@ -3,6 +3,8 @@
 //! A value that is missing or wrong is not judged: it has been reported, or may be missing. Must never put a cell's
 //! content into words. Called by the pass in `rules`.
 
+use std::cmp::Ordering;
+
 use super::codes;
 use super::compiled::{Compiled, Condition, Restriction, Rule, Shape, Test};
 use super::days::{self, Days};
@@ -127,7 +129,14 @@ fn holds(condition: &Condition, row: &Row<'_>) -> bool {
         Value::Text | Value::Wrong | Value::Wide => false,
         value => value == condition.value,
     };
-    by_value || row.cell(condition.column).trim().eq_ignore_ascii_case(condition.text.trim())
+    let (cell, text) = (row.cell(condition.column), condition.text.as_str());
+    // The text is trimmed: a cell of its length is it as it stands, or not at all.
+    by_value
+        || match cell.len().cmp(&text.len()) {
+            Ordering::Less => false,
+            Ordering::Equal => cell.eq_ignore_ascii_case(text),
+            Ordering::Greater => cell.trim().eq_ignore_ascii_case(text),
+        }
 }
 
 fn say(rule: &Rule, kind: ErrorType, at: At<'_>, words: &dyn Fn() -> String, out: &mut Collector) {

@@ -31,6 +31,26 @@ pub(super) fn days(year: i32, month: u32, day: u32) -> Option<i32> {
     Some(days_unchecked(year, month, day))
 }
 
+/// Whether there is such a day, and which; as [`days`], without a branch that depends on the date, for numbers of two and
+/// four digits.
+#[inline]
+pub(super) fn days_quick(year: u32, month: u32, day: u32) -> (bool, i32) {
+    const LENGTHS: [u8; 16] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0, 0, 0];
+    // Days of the year before the month.
+    const BEFORE: [u16; 16] = [0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 0, 0, 0];
+    let place = (month as usize).min(15);
+    // A year that hundred divides is a leap year when sixteen does, any other when four does.
+    let hundreds = year.is_multiple_of(100);
+    let leap = year & if hundreds { 15 } else { 3 } == 0;
+    let length = u32::from(LENGTHS[place]) + u32::from(leap & (month == 2));
+    let there = (day.wrapping_sub(1) < length) & (year > 0);
+    let past = year.max(1) - 1;
+    let before_year = past * 365 + past / 4 - past / 100 + past / 400;
+    let of_year = u32::from(BEFORE[place]) + u32::from(leap & (month > 2)) + day;
+    // 0001-01-01 is 719162 days before 1970-01-01.
+    (there, (before_year + of_year) as i32 - 719_163)
+}
+
 /// The same for months and years that are known to be there, also before year 1.
 pub(super) fn days_unchecked(year: i32, month: u32, day: u32) -> i32 {
     // Years begin in March, so that the leap day comes last (H. Hinnant, "chrono-compatible low-level date algorithms").

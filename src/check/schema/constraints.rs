@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 use super::duration::Duration;
 use super::kind::Kind;
@@ -106,6 +107,11 @@ impl Bounds {
         Self { low, high, minimum, maximum, exclusive_minimum, exclusive_maximum }
     }
 
+    /// Ranks that violate nothing.
+    pub fn ranks(&self) -> RangeInclusive<i64> {
+        self.low..=self.high
+    }
+
     #[cold]
     fn check(&self, kind: &Kind, value: Value, cell: &str) -> Violations {
         use Ordering::{Equal, Greater, Less};
@@ -200,6 +206,14 @@ impl Members {
         };
         let shown = members.iter().take(Self::SHOWN).map(|(text, _)| text.clone()).collect();
         Self { set, shown, count: members.len() }
+    }
+
+    /// None when they are more than texts.
+    pub fn words(&self) -> Option<&Words> {
+        match &self.set {
+            Set::Words(words) => Some(words),
+            Set::Ranks(_) | Set::Canonical(_) => None,
+        }
     }
 
     #[inline]

@@ -18,6 +18,7 @@ mod kind;
 mod moment;
 mod number;
 mod pattern;
+mod quick;
 mod read;
 mod read_constraints;
 mod read_field;
@@ -31,6 +32,8 @@ mod words;
 use super::Severity;
 use constraints::Constraints;
 use kind::Kind;
+pub use quick::Cells;
+use quick::Quick;
 use words::Words;
 
 /// A schema, ready to judge.
@@ -83,6 +86,7 @@ pub struct Field {
     missing: Words,
     kind: Kind,
     constraints: Constraints,
+    quick: Quick,
 }
 
 /// What a cell means. Small and without borrows, so that a row of them is one array; the text stays in the row.

@@ -80,6 +80,11 @@ impl Pattern {
         Ok((Self { text: text.to_owned(), steps: Steps::of(&branches), engine }, parser.anchors))
     }
 
+    /// What decides for ASCII, when the pattern is that simple.
+    pub fn steps(&self) -> Option<&Steps> {
+        self.steps.as_ref()
+    }
+
     #[inline]
     pub fn matches(&self, cell: &str) -> bool {
         match &self.steps {

@@ -6,6 +6,7 @@ use super::Field;
 use super::constraints::Members;
 use super::faults::{Faults, nearest};
 use super::json::{Json, Member, Node};
+use super::quick::Quick;
 use super::read::as_string;
 use super::read_constraints::{self, CONSTRAINTS};
 use super::words::Words;
@@ -103,6 +104,7 @@ pub(super) fn read(node: &Node, scope: &Scope<'_>, faults: &mut Faults) -> Optio
         missing: Words::new(missing.iter().map(String::as_str)),
         kind,
         constraints: Default::default(),
+        quick: Default::default(),
     };
     if let Some(node) = property.find("constraints") {
         read_constraints::read(node, &mut field, scope.text, faults);
@@ -112,6 +114,7 @@ pub(super) fn read(node: &Node, scope: &Scope<'_>, faults: &mut Faults) -> Optio
     }
     let bound = field.constraints.pattern.is_some() || field.constraints.members.is_some();
     field.free_text = field.kind.is_free_text() && !bound;
+    field.quick = Quick::of(&field);
     Some((field, name_node.span.clone()))
 }
 

@@ -18,11 +18,11 @@ pub(super) struct Steps {
 
 /// A class and how often it comes.
 #[derive(Debug, Clone, Copy)]
-struct Step {
+pub(super) struct Step {
     /// A bit for each byte; none past ASCII.
     set: [u64; 4],
-    least: u32,
-    most: u32,
+    pub least: u32,
+    pub most: u32,
 }
 
 impl Step {
@@ -30,6 +30,12 @@ impl Step {
     fn has(&self, byte: u8) -> bool {
         // Four words hold all bytes.
         self.set.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 == 1)
+    }
+
+    /// A bit for each character of ASCII.
+    pub fn ascii(&self) -> u128 {
+        let [low, high, ..] = self.set;
+        u128::from(low) | u128::from(high) << 64
     }
 
     fn meets(&self, other: &Self) -> bool {
@@ -42,6 +48,10 @@ impl Steps {
     pub fn of(branches: &Branches) -> Option<Self> {
         let paths = unfold(branches)?;
         paths.iter().all(|path| is_greedy(path)).then_some(Self { paths })
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = &[Step]> {
+        self.paths.iter().map(Vec::as_slice)
     }
 
     /// Whether the whole cell matches; for a cell beyond ASCII, true is right and false says nothing.

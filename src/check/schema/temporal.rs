@@ -10,7 +10,7 @@ use super::strptime::Found;
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     items: Vec<Item>,
-    fixed: Option<Fixed>,
+    fixed: Option<Places>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +39,13 @@ pub(super) enum Item {
 
 /// A pattern of day, month, year and one-byte literals alone: read at fixed places.
 #[derive(Debug, Clone, Copy)]
-struct Fixed {
-    length: usize,
-    day: usize,
-    month: usize,
-    year: usize,
-    /// Literals' places and bytes; unused ones repeat the first.
-    literals: [(usize, u8); 2],
+pub(super) struct Places {
+    pub length: usize,
+    pub day: usize,
+    pub month: usize,
+    pub year: usize,
+    /// Literals' places and bytes; `usize::MAX` for the places of a form without any.
+    pub literals: [(usize, u8); 2],
 }
 
 /// What a text said.
@@ -100,8 +100,13 @@ impl Pattern {
             items.extend_from_slice(found);
         }
         complete(&items, purpose).map_err(|why| (0..text.len(), why.to_owned()))?;
-        let fixed = Fixed::of(&items);
+        let fixed = Places::of(&items);
         Ok(Self { items, fixed })
+    }
+
+    /// Where day, month and year stand, when the pattern has nothing else.
+    pub fn places(&self) -> Option<Places> {
+        self.fixed
     }
 
     /// `lenient` takes one digit for a day or month.
@@ -248,7 +253,7 @@ fn complete(items: &[Item], purpose: For) -> Result<(), &'static str> {
     }
 }
 
-impl Fixed {
+impl Places {
     fn of(items: &[Item]) -> Option<Self> {
         let (mut at, mut day, mut month, mut year) = (0, None, None, None);
         let mut literals = Vec::new();

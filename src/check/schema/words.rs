@@ -33,6 +33,11 @@ impl Words {
         Self { empty, lengths, begins, keys, words }
     }
 
+    /// In no order that means anything, each once.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(AsRef::as_ref)
+    }
+
     #[inline]
     pub fn has(&self, text: &str) -> bool {
         let length = text.len();

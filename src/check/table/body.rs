@@ -1,21 +1,26 @@
 //! The rows below the header: shape, cells, keys and rules of each.
 //!
-//! Works in place on the scanner's record; only one with doubled quotes or malformed text is written anew. Allocates
-//! nothing for a good row. Never puts a cell into a message. Called by `pass`.
+//! A row that needs no closer look is copied and waits for a few dozen others, so that all are judged column by column; one
+//! that turns out not to be right is judged again by itself, in its turn, and that way has the word. Everything is told in
+//! the order of the rows. A row with doubled quotes or malformed text is written anew first. Allocates nothing for a good row.
+//! Never puts a cell into a message. Called by `pass`.
 
+pub(super) mod batch;
 mod shape;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::habits::{self, Oddities};
 use super::pass::hopeless;
-use super::records::{LineEnd, Record};
+use super::records::{Cell, LineEnd, Record};
 use super::{Context, RulesOutcome, TableRules};
 use crate::check::keys::Keys;
 use crate::check::row::{Row, Span};
 use crate::check::rules::RowChecks;
-use crate::check::schema::{Schema, Value, Violations};
+use crate::check::schema::{Cells, Schema, Value, Violations};
 use crate::check::{At, Collector, ErrorType, Fault, Severity};
+use batch::Batch;
 use shape::{Blanks, Rewritten, Short, Unfit};
 pub(super) use shape::{broken, undouble};
 
@@ -38,6 +43,10 @@ pub(super) struct Body {
     /// By field, of the current row.
     cells: Vec<Option<Span>>,
     values: Vec<Value>,
+    /// Rows that are still to be judged.
+    batch: Batch,
+    /// What keys and rules look at.
+    needed: Vec<Needed>,
     /// The current row when it could not be used as it stands.
     rewritten: Rewritten,
     keys: Option<Keys>,
@@ -46,6 +55,16 @@ pub(super) struct Body {
     blanks: Blanks,
     short: Short,
     cut: bool,
+}
+
+/// A field whose values are looked at beyond its own column.
+#[derive(Debug)]
+struct Needed {
+    field: usize,
+    /// From 0.
+    column: usize,
+    /// Of the waiting rows.
+    values: Vec<Value>,
 }
 
 impl Body {
@@ -57,9 +76,17 @@ impl Body {
                 places[field] = place;
             }
         }
+        let keys = rules.schema.as_ref().map(|schema| Keys::begin(schema, rules.limits.keys));
+        let checks = rules.rules.begin(context);
+        let used: BTreeSet<usize> = keys.iter().flat_map(Keys::fields).chain(checks.fields()).collect();
+        let of_column = |(column, field): (usize, &Column)| Some((field.field?, column));
+        let needed = columns.iter().enumerate().filter_map(of_column).filter(|(field, _)| used.contains(field));
+        let needed = needed.map(|(field, column)| Needed { field, column, values: vec![Value::Missing; Cells::MOST] });
         Self {
-            keys: rules.schema.as_ref().map(|schema| Keys::begin(schema, rules.limits.keys)),
-            checks: rules.rules.begin(context),
+            keys,
+            checks,
+            batch: Batch::new(columns.len()),
+            needed: needed.collect(),
             columns,
             labels,
             places,
@@ -84,9 +111,102 @@ impl Body {
         self.cut
     }
 
+    /// Takes a record. What is wrong with it is told at the latest by [`Body::flush`].
+    ///
     /// # Errors
     /// A final fault, which is in `out`.
+    #[inline]
     pub(super) fn record(&mut self, number: u64, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {
+        let waits = self.batch.takes(record, self.columns.len())
+            && !self.blanks.any()
+            && !self.is_blank(record)
+            && !self.is_header(record);
+        if waits && record.marks.rewrite {
+            self.rewritten.write(record);
+        }
+        if !waits || (record.marks.rewrite && self.rewritten.any_unfit()) {
+            self.flush(out)?;
+            return self.at_once(number, record, out);
+        }
+        if !self.batch.has_room(record.bytes.len()) {
+            self.flush(out)?;
+        }
+        match record.text {
+            Some(text) if !record.marks.rewrite => {
+                let span = |cell: &Cell| Span { start: cell.start, end: cell.end };
+                self.batch.add(number, text, record.cells.iter().map(span));
+            }
+            _ => self.batch.add(number, self.rewritten.text(), self.rewritten.spans()),
+        }
+        Ok(())
+    }
+
+    /// Judges the rows that wait.
+    ///
+    /// # Errors
+    /// As [`Body::record`].
+    pub(super) fn flush(&mut self, out: &mut Collector) -> Result<(), Fault> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.close();
+        let right = self.right_rows(&batch);
+        let done = (0..batch.len()).try_for_each(|place| {
+            self.rows += 1;
+            if right >> place & 1 == 1 {
+                return self.compare_right(&batch, place, out);
+            }
+            let (number, record) = batch.record(place);
+            self.cells(number, &record, true, out);
+            self.compare(number, &record, out)
+        });
+        if done.is_err() {
+            self.settle(out);
+        }
+        batch.clear();
+        self.batch = batch;
+        done
+    }
+
+    /// A bit for each waiting row about whose cells there is nothing to say.
+    fn right_rows(&mut self, batch: &Batch) -> u64 {
+        let Self { rules, columns, needed, .. } = self;
+        let policy = &rules.policy;
+        let fields = rules.schema.as_ref().map_or(&[][..], |schema| &schema.fields);
+        let mut right = u64::MAX;
+        let mut needed = needed.iter_mut().peekable();
+        for (place, column) in columns.iter().enumerate() {
+            let values = needed.next_if(|needed| needed.column == place).map(|needed| &mut needed.values[..]);
+            let Some(field) = column.field.and_then(|field| fields.get(field)) else { continue };
+            let cells = batch.column(place);
+            right &= field.judge_column(cells, right, policy, values);
+            if field.free_text && policy.formulas != Severity::Accept {
+                right &= !habits::formulas(cells);
+            }
+        }
+        for place in batch.beyond_ascii() {
+            let mut cells = (0..columns.len()).map(|column| batch.cell(place, column));
+            let odd = |cell: &str| !cell.is_ascii() && habits::oddities(cell) != Oddities::default();
+            if cells.any(odd) {
+                right &= !(1 << place);
+            }
+        }
+        right
+    }
+
+    /// Keys and rules, for a waiting row whose cells are right.
+    fn compare_right(&mut self, batch: &Batch, place: usize, out: &mut Collector) -> Result<(), Fault> {
+        for needed in &self.needed {
+            self.cells[needed.field] = Some(batch.span(place, needed.column));
+            self.values[needed.field] = needed.values[place];
+        }
+        let (number, text) = (batch.number(place), batch.text());
+        let row = Row { number, text, cells: &self.cells, values: &self.values, columns: &self.places };
+        compare(&self.rules, &mut self.keys, &mut self.checks, &row, out)
+    }
+
+    fn at_once(&mut self, number: u64, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {
         if record.broken.is_none() && self.is_blank(record) {
             self.blanks.add(number);
             return Ok(());
@@ -237,10 +357,7 @@ impl Body {
             _ => self.rewritten.text(),
         };
         let row = Row { number, text, cells: &self.cells, values: &self.values, columns: &self.places };
-        if let (Some(keys), Some(schema)) = (&mut self.keys, &self.rules.schema) {
-            keys.row(schema, &row, out)?;
-        }
-        self.checks.row(&row, out)
+        compare(&self.rules, &mut self.keys, &mut self.checks, &row, out)
     }
 
     /// Says what is wrong with the row's shape.
@@ -284,6 +401,19 @@ impl Body {
             }
         }
     }
+}
+
+fn compare(
+    rules: &TableRules,
+    keys: &mut Option<Keys>,
+    checks: &mut RowChecks,
+    row: &Row<'_>,
+    out: &mut Collector,
+) -> Result<(), Fault> {
+    if let (Some(keys), Some(schema)) = (keys, &rules.schema) {
+        keys.row(schema, row, out)?;
+    }
+    checks.row(row, out)
 }
 
 /// What a column is called in a report.

@@ -3,6 +3,8 @@
 //!
 //! Looks at one cell and says yes or no; linear in its length. Called by `body`.
 
+use crate::check::schema::Cells;
+
 /// Whether a spreadsheet would execute the cell: it begins with `=`, `+`, `-`, `@` or a tab, or a full-width form of
 /// them, and is no number (https://owasp.org/www-community/attacks/CSV_Injection).
 #[inline]
@@ -14,6 +16,34 @@ pub(super) fn is_formula(cell: &str) -> bool {
         Some(0xEF) => cell.starts_with(['＝', '＋', '－', '＠']),
         _ => false,
     }
+}
+
+/// A bit for each cell that [`is_formula`] holds for.
+pub(super) fn formulas(cells: Cells<'_>) -> u64 {
+    const FIRST: [bool; 256] = {
+        let mut first = [false; 256];
+        let mut bytes: &[u8] = b"=@\t+-\xEF";
+        while let [byte, rest @ ..] = bytes {
+            first[*byte as usize] = true;
+            bytes = rest;
+        }
+        first
+    };
+    let text = cells.text.as_bytes();
+    let mut found = 0;
+    for (place, span) in cells.spans.iter().enumerate() {
+        let first = text.get(span.start as usize).copied().unwrap_or_default();
+        found |= u64::from(FIRST[usize::from(first)] & (span.end > span.start)) << place;
+    }
+    let mut rest = found;
+    while rest != 0 {
+        let place = rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        if !is_formula(cells.cell(place)) {
+            found &= !(1 << place);
+        }
+    }
+    found
 }
 
 /// Digits with at most one point and grouping commas; a lone sign (a dash for "nothing") counts as one too.

@@ -16,9 +16,15 @@ pub(super) struct LineEnds {
 }
 
 impl LineEnds {
+    /// Whether there is nothing to note of it.
+    #[inline]
+    pub(super) fn is_usual(&self, end: LineEnd) -> bool {
+        self.first == Some(end)
+    }
+
     #[inline]
     pub(super) fn note(&mut self, end: LineEnd, row: u64, out: &mut Collector) {
-        if self.first == Some(end) {
+        if self.is_usual(end) {
             return;
         }
         self.note_change(end, row, out);

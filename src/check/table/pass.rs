@@ -55,6 +55,10 @@ impl Pass {
     /// A final fault, which is in `out`.
     pub(super) fn record(&mut self, record: Record<'_>, out: &mut Collector) -> Result<(), Fault> {
         self.number += 1;
+        if !self.ends.is_usual(record.end) {
+            // What is to be said of rows before comes first.
+            self.flush(out)?;
+        }
         self.ends.note(record.end, self.number, out);
         match &mut self.stage {
             Stage::Rows(body) => body.record(self.number, &record, out),
@@ -71,7 +75,15 @@ impl Pass {
         }
     }
 
-    /// The end of the file. `over`: a final fault came before.
+    /// Tells what is wrong with the records so far.
+    ///
+    /// # Errors
+    /// As [`Pass::record`].
+    pub(super) fn flush(&mut self, out: &mut Collector) -> Result<(), Fault> {
+        if let Stage::Rows(body) = &mut self.stage { body.flush(out) } else { Ok(()) }
+    }
+
+    /// The end of the file, after [`Pass::flush`]. `over`: a final fault came before.
     pub(super) fn finish(self, over: bool, out: &mut Collector) -> RulesOutcome {
         if let (Stage::Doubt(faults), false) = (&self.stage, over) {
             report(faults, out);

@@ -257,3 +257,69 @@ fn a_quote_that_closes_in_a_later_cell_is_one_fault_and_what_it_took_is_not_miss
     // A quote inside a cell takes nothing with it.
     assert_eq!(found("Id,Sex,Born,Notes\n1,F,2\"\n")[..2], ["2 Notes missing-cell", "2 Born stray-quote"]);
 }
+
+#[test]
+fn rows_that_are_judged_together_are_judged_as_each_by_itself() {
+    use super::body::batch::EACH_AT_ONCE;
+    // xorshift64, so that a failing test fails again.
+    let mut dice = 0x9E37_79B9_7F4A_7C15u64;
+    let mut roll = |below: usize| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        (dice % below as u64) as usize
+    };
+    let odd = [
+        "=1",
+        "-",
+        "caf\u{E9}",
+        "\u{C3}\u{A9}",
+        "a\u{202E}",
+        "\u{9B}",
+        "\u{1}",
+        "\"a,b\"",
+        "\"a\"\"b\"",
+        "\"a\"b",
+        "a\"b",
+        "\"a\nb\"",
+        "x",
+        "123456789",
+        "2024-02-30",
+        "1950-1-2",
+        " F",
+        "",
+    ];
+    let odd_rows = [
+        "\r\n",
+        ",,,\r\n",
+        "Id,Sex,Born,Notes\r\n",
+        "9,F\r\n",
+        "9,F,,,,\r\n",
+        "8,F,,\n",
+        "7,F,,\r\r\n",
+        "\u{FEFF}Id,Sex,Born,Notes\n",
+    ];
+    for often in [1, 20, 400] {
+        let mut file = String::from("Id,Sex,Born,Notes\r\n");
+        for number in 0..700 {
+            let mut cells = [format!("{}", number % 600), "F".into(), "1950-01-02".into(), "a note".into()];
+            if roll(often) == 0 {
+                cells[roll(4)] = odd[roll(odd.len())].into();
+            }
+            file += &(cells.join(",") + "\r\n");
+            if roll(often * 3) == 0 {
+                file += odd_rows[roll(odd_rows.len())];
+            }
+        }
+        let mut rules = rules();
+        rules.limits.errors = 50;
+        let rules = Arc::new(rules);
+        let together = check(&rules, &[file.as_bytes()]);
+        let pieces: Vec<&[u8]> = file.as_bytes().chunks(777).collect();
+        assert_eq!(check(&rules, &pieces), together);
+        EACH_AT_ONCE.set(true);
+        let each = check(&rules, &[file.as_bytes()]);
+        EACH_AT_ONCE.set(false);
+        assert!(together.errors > 0 && each == together, "{each:#?} {together:#?}");
+    }
+}

@@ -23,6 +23,10 @@ impl Blanks {
         self.count += 1;
     }
 
+    pub(super) fn any(&self) -> bool {
+        self.count > 0
+    }
+
     /// A row that is not blank came.
     #[inline]
     pub(super) fn inside(&mut self, out: &mut Collector) {
@@ -128,6 +132,14 @@ impl Rewritten {
 
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> {
+        self.cells.iter().map(|cell| cell.0)
+    }
+
+    pub(super) fn any_unfit(&self) -> bool {
+        self.cells.iter().any(|cell| cell.1.is_some())
     }
 
     pub(super) fn span(&self, place: usize) -> Span {

@@ -62,7 +62,8 @@ enum Mode {
     Quoted,
     /// Behind a quote, at this place, that closes the cell or is the first of two.
     Closed(usize),
-    /// Behind text that follows a closing quote: up to the delimiter, quotes are only characters.
+    /// Behind text that follows a closing quote, or a quote inside plain text: up to the delimiter, quotes are only
+    /// characters.
     Stray,
 }
 
@@ -78,6 +79,12 @@ enum Resume {
     /// Go on in the pushed bytes, from here.
     At(usize),
     Replay(Vec<u8>),
+}
+
+/// A bit for each byte of a block from this one on.
+#[inline]
+fn behind(place: usize) -> u64 {
+    if place < BLOCK { u64::MAX << place } else { 0 }
 }
 
 impl Records {
@@ -200,12 +207,19 @@ impl Records {
                     self.wanted.find(&block)
                 }
             };
+            if begin > at {
+                // The rest of a line end, or more that was passed over.
+                found &= behind(begin - at);
+            }
             while found != 0 {
+                if self.mode == Mode::Plain {
+                    found = self.plain_cells(chunk, at, begin, found);
+                    if found == 0 {
+                        break;
+                    }
+                }
                 let here = at + found.trailing_zeros() as usize;
                 found &= found - 1;
-                if here < begin {
-                    continue; // the rest of a line end
-                }
                 let byte = chunk[here];
                 let place = here - begin + self.carried;
                 if place > self.limit && !self.too_long && self.overflow() {
@@ -216,7 +230,8 @@ impl Records {
                     continue 'blocks;
                 }
                 if self.mode == Mode::Plain && byte == self.delimiter {
-                    self.end_cell(self.start, place);
+                    // The one that is past the limit.
+                    self.count += 1;
                     self.start = place + 1;
                     continue;
                 }
@@ -241,6 +256,7 @@ impl Records {
                     }
                     valid = self.end_in(chunk, begin, here, kind, valid, sink)?;
                     begin = here + length;
+                    found &= behind(begin - at);
                     continue;
                 }
                 self.step(byte, place);
@@ -274,7 +290,10 @@ impl Records {
         }
         match self.mode {
             Mode::Plain if quote && place == self.start => self.mode = Mode::Quoted,
-            Mode::Plain if quote => self.stray = true,
+            Mode::Plain if quote => {
+                self.stray = true;
+                self.mode = Mode::Stray;
+            }
             Mode::Quoted if quote => self.mode = Mode::Closed(place),
             Mode::Closed(_) if quote => {
                 self.doubled = true;
@@ -295,6 +314,30 @@ impl Records {
             }
             Mode::Plain | Mode::Quoted | Mode::Stray => {}
         }
+    }
+
+    /// The usual: cells outside quotes, up to the first byte that is no delimiter, or past the limit. Gives what is left of
+    /// the places that were found.
+    #[inline]
+    fn plain_cells(&mut self, chunk: &[u8], at: usize, begin: usize, mut found: u64) -> u64 {
+        let (mut start, mut count) = (self.start, self.count);
+        let (most, limit) = if self.too_long { (0, usize::MAX) } else { (self.most_cells, self.limit) };
+        while found != 0 {
+            let here = at + found.trailing_zeros() as usize;
+            let place = here - begin + self.carried;
+            if chunk[here] != self.delimiter || place > limit {
+                break;
+            }
+            if count < most {
+                // Within `limit`, which is less than 2^30.
+                self.cells.push(Cell { start: start as u32, end: place as u32, doubled: false, stray: false });
+            }
+            count += 1;
+            start = place + 1;
+            found &= found - 1;
+        }
+        (self.start, self.count) = (start, count);
+        found
     }
 
     #[inline]
