@@ -158,7 +158,7 @@ impl<'a> Upload<'a> {
     fn is_accepted(&self) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let ledger = nightsafe::ledger::Ledger::open(self.ledger).unwrap();
+            let ledger = nightsafe::ledger::Ledger::open_to_read(self.ledger).unwrap();
             let uploads =
                 ledger.uploads(&Filter { verdict: Some(Verdict::Accepted), ..Filter::default() }).await.unwrap();
             ledger.close().await.unwrap();
