@@ -98,6 +98,11 @@ macro_rules! id {
                 let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
                 Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds)))
             }
+            /// When it was made, to the millisecond; none for an id that was not made here.
+            pub fn time(&self) -> Option<Timestamp> {
+                let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+                Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+            }
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }

@@ -12,8 +12,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{LedgerError, Result, fault};
 
-/// How long a writer waits for another process's transaction.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a writer waits for another process's transaction. An erasure may have to write a large file anew.
+const BUSY: Duration = Duration::from_secs(60);
 
 /// "NSaf": tells a ledger from any other SQLite file (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x4e53_6166;

@@ -9,6 +9,7 @@
 mod companions;
 mod deliveries;
 mod earlier;
+mod erase;
 mod events;
 mod file;
 mod filter;
@@ -276,6 +277,29 @@ impl Ledger {
     pub async fn discard(&self, upload: UploadId, actor: Actor, why: &str, now: Timestamp) -> Result<bool> {
         let why = why.to_owned();
         self.write(move |tx| objects::discard(tx, upload, actor, &why, now)).await
+    }
+
+    /// Operator: erases what is private of an upload: its object is marked as removed (the caller then removes the file),
+    /// its names and the private parts of all events that tell of it are deleted, a tombstone is recorded. When this
+    /// returns, no copy of them is in the ledger's files. None when there is no such upload that came to an end. Again is
+    /// fine: it takes what came since, and rebuilds the file. `step` is told what takes long.
+    ///
+    /// # Errors
+    /// Also when it is erased, and a copy may be left in the file; the words say what to do.
+    pub async fn erase(
+        &self,
+        upload: UploadId,
+        actor: Actor,
+        why: &str,
+        now: Timestamp,
+        mut step: impl FnMut(ErasureStep) + Send + 'static,
+    ) -> Result<Option<Erased>> {
+        let why = why.to_owned();
+        let Some(taken) = self.write(move |tx| erase::erase(tx, upload, actor, &why, now)).await? else {
+            return Ok(None);
+        };
+        let file = self.0.readers.file().to_owned();
+        self.0.readers.read(move |_| erase::scrub(&file, &taken, &mut step).map(|()| Some(taken.erased))).await
     }
 
     // -- what new uploads are compared with --

@@ -323,6 +323,31 @@ pub struct Cosignature {
     pub signature: String,
 }
 
+/// What an erasure did.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Erased {
+    pub upload: UploadId,
+    pub org: OrgId,
+    pub sha256: Sha256,
+    /// Private parts of events that went this time; 0 when all was erased before.
+    pub parts: u64,
+    /// Whether its object was still to be kept: the caller removes the file.
+    pub object: bool,
+    /// When what is private of the upload was erased first.
+    pub at: Timestamp,
+    /// The number of the tombstone, whose proof can be given to whoever asked.
+    pub sequence: u64,
+}
+
+/// What an erasure is at, beyond its commit; each may take seconds in a large ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErasureStep {
+    /// Every byte of the ledger's files is searched for what was erased.
+    Searching,
+    /// Something was left in the free space of a page: the file is written anew. Others wait meanwhile.
+    Rebuilding,
+}
+
 /// Something that contradicts what the ledger promises.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {

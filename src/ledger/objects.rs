@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::rows::{self, Count, Micros, all};
 use super::writer::Tx;
 use super::{LedgerError, Result};
+use crate::audit::leaf::ERASED;
 use crate::audit::{Event, Kind};
 use crate::types::*;
 
@@ -59,6 +60,15 @@ pub(super) fn discard(tx: &Tx<'_>, upload: UploadId, actor: Actor, why: &str, no
             kept.remove(tx, upload, actor, why, now)?;
             Ok(true)
         }
+        _ => Ok(false),
+    }
+}
+
+/// Marks the object of an upload that is erased as removed, if it is still there; whether it was. The caller then removes
+/// the file.
+pub(super) fn erase(tx: &Tx<'_>, upload: UploadId, actor: Actor, now: Timestamp) -> Result<bool> {
+    match Kept::find(tx, upload)? {
+        Some(kept) if !kept.removed => kept.remove(tx, upload, actor, ERASED, now).map(|()| true),
         _ => Ok(false),
     }
 }

@@ -189,6 +189,9 @@ CREATE INDEX details_of_account ON details (account);
 
 CREATE TRIGGER details_hold BEFORE UPDATE ON details
 BEGIN SELECT RAISE(ABORT, 'a private part is erased, never changed'); END;
+CREATE TRIGGER details_once BEFORE INSERT ON details
+WHEN NEW.sequence <> (SELECT max(sequence) FROM events) OR EXISTS (SELECT 1 FROM details WHERE sequence = NEW.sequence)
+BEGIN SELECT RAISE(ABORT, 'a private part comes with its event, once'); END;
 -- The tombstone comes first: nothing goes without one.
 CREATE TRIGGER details_keep BEFORE DELETE ON details
 WHEN (SELECT kind FROM events ORDER BY sequence DESC LIMIT 1) IS NOT 'upload.erased'

@@ -27,6 +27,7 @@ mod kill;
 mod loading;
 mod nasty;
 mod precheck;
+mod proof;
 mod publishing;
 mod queue;
 mod scanning;

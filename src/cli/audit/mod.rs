@@ -5,6 +5,7 @@
 mod export;
 pub mod key;
 mod list;
+mod prove;
 mod tiles;
 mod verify;
 mod which;
@@ -38,6 +39,11 @@ enum AuditCommand {
     /// checkpoint or a copy of the tiles that was kept elsewhere it also finds a log that was cut off, restored from an
     /// older copy, forked or signed anew. The objects in the vault are looked at when the daemon starts.
     Verify(verify::Verify),
+    /// All that there is of one upload, with proofs, for whoever has to judge a dispute
+    ///
+    /// Makes a folder or a ZIP file: receipt or report, every event of the upload with its proof, the facts of the session
+    /// that sent it, its deliveries, the log's verifier keys, and a README on how to check all that without this gateway.
+    Prove(prove::Prove),
     /// Print the newest signed checkpoint, to be kept elsewhere
     Checkpoint(verify::Newest),
     /// Print the verifier key of the log, for providers and auditors; or make a new key
@@ -53,6 +59,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         AuditCommand::Verify(verify) => {
             over_ledger::read(&args.config, async |ledger, config| verify.run(ledger, config).await)?;
+        }
+        AuditCommand::Prove(prove) => {
+            over_ledger::read(&args.config, async |ledger, config| prove.run(ledger, config).await)?;
         }
         AuditCommand::Checkpoint(newest) => {
             over_ledger::read(&args.config, async |ledger, _| newest.run(ledger).await)?;

@@ -62,10 +62,10 @@ impl Sums {
 
     pub const COUNT: usize = INDEXES.len();
 
-    /// What index number `index` holds.
+    /// What index number `index` holds; nothing if it is not there, or another one.
     pub fn of_index(connection: &Connection, key: &RandomState, index: usize) -> Result<Self> {
         let mut sums = Self::default();
-        let mut statement = connection.prepare(INDEXES[index].1)?;
+        let Ok(mut statement) = connection.prepare(INDEXES[index].1) else { return Ok(sums) };
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             sums.entry(key, index, row.get_ref(0)?, row.get(1)?);

@@ -1,7 +1,9 @@
 //! Tests of `verify`.
 
-use super::super::testing::{Desk, POLICY, actor, at, ended, rejected};
-use super::super::{Filter, file};
+mod adversary;
+
+use super::super::Filter;
+use super::super::testing::{Desk, POLICY, actor, at, believing, ended, rejected};
 use super::*;
 use crate::types::Actor;
 
@@ -33,8 +35,11 @@ async fn what_is_recorded_cannot_be_changed_or_deleted_by_anyone() {
     for sql in [
         "DELETE FROM events",
         "UPDATE events SET at = 0",
-        "INSERT OR REPLACE INTO events SELECT sequence, 0, kind, org, dataset, account, upload, delivery, '{}' FROM events",
-        "INSERT INTO events SELECT 999, at, kind, org, dataset, account, upload, delivery, body FROM events WHERE sequence = 1",
+        "INSERT OR REPLACE INTO events SELECT sequence, 0, kind, org, dataset, upload, delivery, '{}', hash FROM events",
+        "INSERT INTO events SELECT 999, at, kind, org, dataset, upload, delivery, leaf, hash FROM events WHERE sequence = 1",
+        "DELETE FROM details",
+        "UPDATE details SET body = '{}'",
+        "INSERT OR REPLACE INTO details SELECT sequence, account, salt, '{}' FROM details",
         "DELETE FROM uploads",
         "UPDATE uploads SET size = 0",
         "INSERT OR REPLACE INTO uploads SELECT * FROM uploads",
@@ -52,13 +57,32 @@ async fn what_is_recorded_cannot_be_changed_or_deleted_by_anyone() {
     desk.assert_whole().await;
 }
 
+/// What is found in a ledger that somebody changed by hand, every guard dropped.
+fn found_after(desk: &Desk, sql: &str) -> Vec<Finding> {
+    unguarded(&desk.file).execute_batch(sql).unwrap();
+    verify(&desk.file, believing()).unwrap().findings
+}
+
+/// A connection for which neither triggers nor constraints hold.
+fn unguarded(file: &Path) -> Connection {
+    let raw = Connection::open(file).unwrap();
+    let mut guards = raw.prepare("SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+    let drops: Vec<String> = guards.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect();
+    drop(guards);
+    let settings = "PRAGMA ignore_check_constraints = 1; PRAGMA foreign_keys = 0;";
+    raw.execute_batch(&format!("{settings} {}", drops.join(";"))).unwrap();
+    raw
+}
+
 #[tokio::test]
 async fn each_broken_promise_is_found() {
     for (sql, check) in [
         ("DELETE FROM events WHERE sequence = 2", "the sequence of events has no gaps"),
         ("DELETE FROM events WHERE sequence = 1", "every upload has exactly one event of its end"),
         ("UPDATE events SET kind = 'session.ended' WHERE sequence = 3", "every event is searched by what it says"),
+        ("UPDATE details SET account = 'eve' WHERE sequence = 3", "every event is searched by what it says"),
         ("UPDATE uploads SET size = 99 WHERE number = 1", "every end in the log is an upload, as it was recorded"),
+        ("UPDATE uploads SET report = '{}' WHERE number = 6", "every end in the log is an upload, as it was recorded"),
         ("DELETE FROM deliveries WHERE number = 3", "every accepted upload has one delivery and one object"),
         (
             "UPDATE uploads SET verdict = 'rejected' WHERE number = 1",
@@ -85,23 +109,18 @@ async fn each_broken_promise_is_found() {
             "every listed name is that of its newest accepted upload",
         ),
         ("UPDATE uploads SET supersedes = 'gone' WHERE number = 5", "every reference leads somewhere"),
+        ("UPDATE uploads SET erased = 1 WHERE number = 5", "every erased upload has its tombstone in the log"),
+        ("DELETE FROM details WHERE sequence = 3", "every private part that is missing was erased"),
+        ("DROP INDEX details_of_account", "every event is found under what it says"),
+        (
+            "DROP INDEX events_of_kind; CREATE INDEX events_of_kind ON events (kind) WHERE sequence <> 3",
+            "every event is found under what it says",
+        ),
     ] {
         let desk = busy().await;
         desk.assert_whole().await;
         desk.ledger.close().await.unwrap();
-        let raw = rusqlite::Connection::open(&desk.file).unwrap();
-        let mut guards =
-            raw.prepare("SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger'").unwrap();
-        let drops: Vec<String> = guards.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect();
-        drop(guards);
-        raw.execute_batch(&format!(
-            "PRAGMA ignore_check_constraints = 1; PRAGMA foreign_keys = 0; {}; {sql}",
-            drops.join(";")
-        ))
-        .unwrap();
-        drop(raw);
-        let reader = file::open_reader(&desk.file).unwrap();
-        let findings = verify(&reader).unwrap();
+        let findings = found_after(&desk, sql);
         assert!(findings.iter().any(|finding| finding.check == check), "{sql}: {findings:#?}");
     }
 }
@@ -122,10 +141,7 @@ async fn a_long_list_of_findings_is_cut() {
         .unwrap();
     desk.assert_whole().await;
     desk.ledger.close().await.unwrap();
-    let raw = rusqlite::Connection::open(&desk.file).unwrap();
-    raw.execute_batch("DROP TRIGGER deliveries_keep; PRAGMA foreign_keys = 0; DELETE FROM deliveries").unwrap();
-    drop(raw);
-    let findings = verify(&file::open_reader(&desk.file).unwrap()).unwrap();
+    let findings = found_after(&desk, "DELETE FROM deliveries");
     let of_deliveries = findings.iter().filter(|f| f.check.contains("one delivery")).collect::<Vec<_>>();
     assert_eq!(of_deliveries.len(), SHOWN + 1);
     assert_eq!(of_deliveries[SHOWN].what, "and 30 more");
