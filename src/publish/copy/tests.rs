@@ -1,6 +1,6 @@
 use super::*;
 use crate::ledger::testing::event;
-use crate::publish::testing::Study;
+use crate::publish::tests::Study;
 
 struct Receiver {
     /// The standard library's: tokio's tells of what came only after a turn of its loop.
