@@ -14,6 +14,7 @@ use nightsafe::audit::Kind;
 use nightsafe::ledger::ProofOf;
 
 use crate::harness::{Gateway, NIGHTSAFE, PATIENCE, Setup, csv, eventually, fresh_dir, keys, run};
+use crate::loading::{claim_one, text};
 use oracle::Published;
 use witness::Witness;
 
@@ -64,17 +65,22 @@ fn an_older_copy_of_the_ledger_does_not_overwrite_what_was_published() {
     let mut gateway = Gateway::start(Setup::new().audit("tiles = \"../public/audit\""));
     gateway.put(&gateway.harbour(), &csv(1_000, 1), "/first.csv");
     gateway.terminate();
-    let copy = gateway.path("tmp/yesterday.sqlite");
-    std::fs::copy(gateway.path("state/ledger.sqlite"), &copy).unwrap();
+    // The ledger is a file, and what SQLite has put beside it.
+    let files = ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"];
+    let yesterday = fresh_dir("yesterday");
+    for file in files {
+        let _ = std::fs::copy(gateway.path("state").join(file), yesterday.path().join(file));
+    }
     gateway.launch();
     gateway.put(&gateway.harbour(), &csv(1_000, 2), "/second.csv");
     let newest = published(&gateway);
     gateway.terminate();
 
-    // Yesterday's copy, and its traces removed: the mark, the vault's objects that it does not know.
-    let today = gateway.path("tmp/today.sqlite");
-    std::fs::rename(gateway.path("state/ledger.sqlite"), &today).unwrap();
-    std::fs::copy(&copy, gateway.path("state/ledger.sqlite")).unwrap();
+    // Yesterday's copy is put back, without the mark that would have it refused at the start.
+    for file in files {
+        let _ = std::fs::remove_file(gateway.path("state").join(file));
+        let _ = std::fs::copy(yesterday.path().join(file), gateway.path("state").join(file));
+    }
     std::fs::remove_file(gateway.path("state/ledger.mark")).unwrap();
     gateway.launch();
     let told = gateway.await_events(Kind::LogContradicted, 1);
@@ -201,14 +207,13 @@ fn syslog_gets_each_event_in_order_also_after_it_was_away_and_after_a_crash() {
     let mut syslog = Syslog::start(&path);
     let mut gateway = Gateway::start(Setup::new().audit(&format!("syslog = \"unix:{}\"", path.display())));
     gateway.put(&gateway.harbour(), &csv(1_000, 1), "/first.csv");
-    let mut numbers = syslog.until(Kind::UploadAccepted, 0);
+    let mut numbers = syslog.until(Kind::SessionEnded, 0);
 
-    // It goes away; uploads go on, and an operator's command comes from another process.
+    // It goes away, with nothing unread; uploads go on, and an operator's command comes from another process.
     drop(syslog);
     gateway.put(&gateway.harbour(), &csv(1_000, 2), "/second.csv");
-    let delivery = gateway.deliveries()[0].delivery.to_string();
-    let claimed = crate::loading::claim_one(&gateway.loader(), "--lease 5m");
-    gateway.command(&["queue", "release", claimed["delivery"].as_str().unwrap_or(&delivery), "--yes"]);
+    let claimed = claim_one(&gateway.loader(), "--lease 5m");
+    gateway.command(&["queue", "release", &text(&claimed, "delivery")]).ok();
     gateway.await_events(Kind::DeliveryReleased, 1);
     syslog = Syslog::start(&path);
     numbers.extend(syslog.until(Kind::DeliveryReleased, *numbers.last().unwrap()));

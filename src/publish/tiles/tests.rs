@@ -7,7 +7,7 @@ use crate::audit::tiles::decode_entries;
 use crate::audit::tree::leaf_hash;
 use crate::audit::{Kind, Signer};
 use crate::ledger::testing::{event, signer};
-use crate::publish::testing::Study;
+use crate::publish::tests::Study;
 
 /// The published files, as another implementation reads them.
 struct Published_(PathBuf);
