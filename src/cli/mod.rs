@@ -58,7 +58,7 @@ enum Command {
     Account(account::Args),
     /// Keys that accounts log in with: add, list, show, disable, enable, remove
     Key(key::Args),
-    /// Uploads that were accepted or rejected: list, show
+    /// Uploads that were accepted or rejected: list, show, discard, erase
     Upload(upload::Args),
     /// Deliveries: list, retry, release
     Queue(queue::Args),

@@ -1,6 +1,10 @@
-//! `nightsafe upload`: what was uploaded, accepted and rejected, and what became of it; discarding from the quarantine.
+//! `nightsafe upload`: what was uploaded, accepted and rejected, and what became of it; discarding from the quarantine, and
+//! erasing.
 //!
-//! Must never remove what a loader may still want: only quarantined objects can be discarded. Called by `cli`.
+//! Must never remove what a loader may still want: only quarantined objects can be discarded, and erasing asks. Called by
+//! `cli`.
+
+mod erase;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +19,7 @@ use super::operator::operator;
 use super::outcome::Stop;
 use super::output::{self, Table, line, short, tame};
 use super::over_ledger::{self, limit, since};
-use crate::audit::Verdict;
+use crate::audit::{Verdict, grouped};
 use crate::ledger::{Delivery, Filter, Ledger, Logged, UploadRow};
 use crate::types::{AccountName, Clock, DatasetName, Invalid, OrgId, Timestamp, UploadId};
 use crate::vault::Vault;
@@ -40,6 +44,13 @@ enum UploadCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Forget an upload: delete its sealed object and all that names a person, and print a confirmation
+    ///
+    /// For requests under data protection law. The sealed object, the name of the file, the account, key, address and client
+    /// of who sent it, and what the check found are deleted, from the ledger's free space too. The log stays verifiable: it
+    /// keeps that a file of this size and digest was there, and a tombstone that it was erased. What loaders have taken is
+    /// not reached from here.
+    Erase(erase::Erase),
     /// Remove a quarantined upload's sealed object before its time; the report and the audit log stay
     Discard {
         /// Its id, as the report and the listing have it
@@ -98,6 +109,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         UploadCommand::Show { upload, json } => over_ledger::read(&args.config, async |ledger, config| {
             show(ledger, &config.paths.state, *upload, *json).await
         })?,
+        UploadCommand::Erase(erase) => {
+            over_ledger::run(&args.config, async |ledger, config| erase.run(ledger, config).await)?;
+        }
         UploadCommand::Discard { upload, why, json } => over_ledger::run(&args.config, async |ledger, config| {
             discard(ledger, &config.paths.state, *upload, why, Clock::system().now()).await?;
             match json {
@@ -134,7 +148,11 @@ fn table(uploads: &[UploadRow]) -> Table {
         table.row([
             short(receipt.time),
             receipt.upload.to_string(),
-            if is_kept(row) { "quarantined".into() } else { receipt.verdict.as_str().to_owned() },
+            match row.erased {
+                Some(_) => "erased".into(),
+                None if is_kept(row) => "quarantined".into(),
+                None => receipt.verdict.as_str().to_owned(),
+            },
             receipt.organisation.to_string(),
             receipt.dataset.to_string(),
             receipt.account.to_string(),
@@ -190,11 +208,36 @@ async fn show(ledger: &Ledger, state: &Path, upload: UploadId, as_json: bool) ->
     Ok(line(text(row, deliveries.first(), object.as_deref(), &events).trim_end())?)
 }
 
+/// What stays of one that was erased.
+fn erased(row: &UploadRow, at: Timestamp) -> String {
+    let receipt = &row.receipt;
+    let lines = [
+        ("Upload", receipt.upload.to_string()),
+        ("Size", format!("{} bytes", grouped(receipt.size))),
+        ("SHA-256", receipt.sha256.to_string()),
+        ("Recorded", receipt.time.to_string()),
+        ("Organisation", receipt.organisation.to_string()),
+        ("Dataset", receipt.dataset.to_string()),
+        ("Verdict", receipt.verdict.as_str().to_owned()),
+        ("Erased", at.to_string()),
+    ];
+    let lines = lines.map(|(name, value)| format!("{:<15}{value}\n", format!("{name}:")));
+    format!(
+        "An upload that was erased: who sent it, and under which name, is not known any more\n\n{}\n",
+        lines.concat()
+    )
+}
+
 /// `object`: where the sealed object of a quarantined upload lies.
 fn text(row: &UploadRow, delivery: Option<&Delivery>, object: Option<&Path>, events: &[Logged]) -> String {
-    let mut text = row.receipt.text();
+    let mut text = match row.erased {
+        Some(at) => erased(row, at),
+        None => row.receipt.text(),
+    };
     let mut field = |name: &str, value: String| text.push_str(&format!("{:<15}{}\n", format!("{name}:"), tame(&value)));
-    field("\nPlace", row.place.clone());
+    if row.erased.is_none() {
+        field("\nPlace", row.place.clone());
+    }
     if let Some(delivery) = delivery {
         field("Sealed", format!("{} bytes", row.sealed_size));
         field("Object", row.removed.map_or("in the vault".into(), |at| format!("removed {}", short(at))));

@@ -21,6 +21,8 @@ mod corpora;
 mod demands;
 mod door;
 mod drafts;
+mod erase;
+mod export;
 mod fuzz;
 mod hostile;
 mod kill;

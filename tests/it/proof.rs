@@ -114,9 +114,7 @@ fn a_receipt_is_verified_on_a_machine_with_nothing_but_the_binary_the_proof_and_
     elsewhere.put("forged.json", forged.as_bytes());
     let forged = elsewhere.verify(&[&proof, "--receipt", "forged.json"], b"").exits(1);
     assert!(forged.stderr.contains("name is \"other.csv\""), "{forged:#?}");
-    let mut stranger = elsewhere.command(NIGHTSAFE);
-    let key = elsewhere.command(NIGHTSAFE);
-    let mut key = key;
+    let (mut stranger, mut key) = (elsewhere.command(NIGHTSAFE), elsewhere.command(NIGHTSAFE));
     key.args(["audit", "key", "--name", "sftp.example.org/audit", "--new", "stranger.key"]);
     let key = run(key, b"", PATIENCE).ok().stdout;
     stranger.args(["receipt", "verify", &proof, "--key", key.trim()]);
@@ -220,7 +218,6 @@ fn a_loader_takes_what_the_log_proves_and_gives_back_what_it_does_not() {
     assert_eq!(gateway.deliveries()[0].state, DeliveryState::Ready);
     assert!(gateway.deliveries()[0].last_reason.as_ref().unwrap().contains("its proof is refused"));
 
-    std::thread::sleep(std::time::Duration::from_millis(0));
     let both = recipients(&format!("# both\n{}\n{}\n", keys().recipient("harbour"), keys().public("age-over-ssh")));
     let loaded = crate::harness::eventually("the delivery's backoff", || {
         let done = load(&["--audit-key", &key, "--recipients", &both], "out2").ok();
@@ -258,7 +255,9 @@ fn the_log_verifies_against_a_checkpoint_kept_elsewhere_and_an_older_copy_does_n
             }
         }
     };
-    let copied = |from: &Path, to: &Path| drop(std::fs::copy(from, to).unwrap());
+    let copied = |from: &Path, to: &Path| {
+        std::fs::copy(from, to).unwrap();
+    };
     let moved = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
     let (state, yesterday, today) = (gateway.path("state"), gateway.path("yesterday"), gateway.path("today"));
     each(&state, &yesterday, copied);
