@@ -184,11 +184,14 @@ class Nightsafe(Server):
         for folder in (config / "orgs", config / "datasets", self.data / "keys/bench"):
             folder.mkdir(parents=True)
         shutil.copy(self.bench.folder / "host", self.data / "host")
+        subprocess.run([self.program, "audit", "key", "--name", "bench.example.org/audit", "--new", self.data / "signing.key"],
+                       check=True, stdout=self.log, stderr=self.log)
         (config / "nightsafe.toml").write_text(
             '[server]\nname = "bench.example.org"\ncontact = "nobody"\nhost_keys = ["../host"]\n'
             '[[server.listeners]]\naddress = "127.0.0.1:0"\n'
             '[limits]\nsessions_per_account = 256\nconnections_per_address = 256\nunauthenticated = 256\n'
             '[paths]\nstate = "../state"\nruntime = "../run"\nkeys = "../keys"\n'
+            '[audit]\nkey = "../signing.key"\n'
             '[intake]\nuploads_per_org = 4096\n[log]\nformat = "json"\nlevel = "info"\n')
         (config / "orgs/bench.toml").write_text(
             'name = "Bench"\ndatasets = ["bulk"]\nquota = "1TiB"\n[[accounts]]\nname = "bench"\n')
