@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod intake;
 pub mod ledger;
 pub mod loader;
+pub mod publish;
 pub mod queue;
 pub mod scan;
 pub mod seal;

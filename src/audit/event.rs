@@ -73,6 +73,8 @@ kinds! {
     ObjectRead = "object.read",
     ObjectRemoved = "object.removed",
     OperatorCommand = "operator.command",
+    /// What was published, or a witness, holds another log than the ledger; detail says which and why.
+    LogContradicted = "log.contradicted",
 }
 
 /// One event, as it is told; its sequence number comes from the ledger.

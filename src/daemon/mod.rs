@@ -26,7 +26,7 @@ use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::types::{Actor, Clock};
 use crate::vault::Vault;
-use crate::{intake, queue, sftp, ssh};
+use crate::{intake, publish, queue, sftp, ssh};
 use tasks::Tasks;
 
 /// The configuration cannot be used; the daemon did not start.
@@ -59,7 +59,9 @@ pub async fn run(
     let keys = Arc::new(ssh::HostKeys::read(&config)?);
     let vault = Vault::open(&config.paths.state)
         .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
-    let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"), config::signing_key(&config.audit)?)
+    let signer = config::signing_key(&config.audit)?;
+    let key = signer.verifier_key().clone();
+    let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"), signer)
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);
     mark.check(&ledger).await?;
@@ -129,6 +131,10 @@ pub async fn run(
             quit.clone(),
         ),
     );
+    let source = publish::Source { config: live.clone(), ledger: ledger.clone(), key, clock: clock.clone() };
+    tasks.spawn("tiles", publish::tiles(source.clone(), quit.clone()));
+    tasks.spawn("witnesses", publish::witnesses(source.clone(), quit.clone()));
+    tasks.spawn("copy", publish::copy(source, quit.clone()));
     tasks.spawn("watchdog", notices::watchdog(ledger.clone(), quit.clone()));
 
     tracing::info!("ready");

@@ -8,13 +8,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "access", "audit", "check", "config", "daemon", "intake", "ledger", "loader", "queue", "scan", "seal",
-            "sftp", "ssh", "vault",
+            "access", "audit", "check", "config", "daemon", "intake", "ledger", "loader", "publish", "queue", "scan",
+            "seal", "sftp", "ssh", "vault",
         ],
     ),
     (
         "daemon",
-        &["access", "audit", "check", "config", "intake", "ledger", "loader", "queue", "seal", "sftp", "ssh", "vault"],
+        &[
+            "access", "audit", "check", "config", "intake", "ledger", "loader", "publish", "queue", "seal", "sftp",
+            "ssh", "vault",
+        ],
     ),
     ("ssh", &["access", "sftp", "queue", "config", "audit"]),
     ("sftp", &["access", "intake", "ledger", "vault", "audit", "config"]),
@@ -23,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &["config", "audit"]),
     ("config", &["seal", "check", "audit"]),
     ("ledger", &["audit"]),
+    ("publish", &["audit", "ledger", "config"]),
     ("loader", &["seal", "audit"]),
     ("seal", &[]),
     ("check", &[]),
@@ -150,6 +154,7 @@ fn only_the_rooms_that_own_a_package_use_it() {
         ("rusqlite::", &["ledger"]),
         ("notify::", &["config"]),
         ("clap::", &["cli"]),
+        ("ureq::", &["publish"]),
         ("toml_edit::", &["cli", "config"]),
     ];
     let mut strays = Vec::new();

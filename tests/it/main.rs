@@ -30,6 +30,7 @@ mod loading;
 mod nasty;
 mod precheck;
 mod proof;
+mod publishing;
 mod queue;
 mod scanning;
 mod service;

@@ -88,6 +88,7 @@ fn meaning_of(kind: Kind) -> Meaning {
         | Kind::OperatorCommand => meaning(API, 3, "Update"),
         Kind::DeliveryReturned | Kind::DeliveryExpired => failed(API, 3, "Update", LOW),
         Kind::DeliveryDead => failed(API, 3, "Update", HIGH),
+        Kind::LogContradicted => failed(LIFECYCLE, OTHER, "Contradict", HIGH),
     }
 }
 
