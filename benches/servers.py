@@ -174,10 +174,18 @@ def stat(pid):
 class Nightsafe(Server):
     name = "nightsafe"
 
-    def __init__(self, bench, program):
+    def __init__(self, bench, program, name="nightsafe"):
+        self.name = name
         super().__init__(bench)
         self.program = program
         self.account = "bench"
+
+    def audit(self):
+        """The settings of the audit log, with a key for it; nothing for a Nightsafe from before it had one."""
+        key = self.data / "signing.key"
+        made = subprocess.run([self.program, "audit", "key", "--name", "bench.example.org/audit", "--new", key],
+                              capture_output=True)
+        return '[audit]\nkey = "../signing.key"\n' if made.returncode == 0 else ""
 
     def start(self):
         config = self.data / "config"
@@ -189,7 +197,7 @@ class Nightsafe(Server):
             '[[server.listeners]]\naddress = "127.0.0.1:0"\n'
             '[limits]\nsessions_per_account = 256\nconnections_per_address = 256\nunauthenticated = 256\n'
             '[paths]\nstate = "../state"\nruntime = "../run"\nkeys = "../keys"\n'
-            '[intake]\nuploads_per_org = 4096\n[log]\nformat = "json"\nlevel = "info"\n')
+            '[intake]\nuploads_per_org = 4096\n[log]\nformat = "json"\nlevel = "info"\n' + self.audit())
         (config / "orgs/bench.toml").write_text(
             'name = "Bench"\ndatasets = ["bulk"]\nquota = "1TiB"\n[[accounts]]\nname = "bench"\n')
         (config / "datasets/bulk.toml").write_text('title = "Bulk"\nformat = "opaque"\nmax_size = "1TiB"\n')

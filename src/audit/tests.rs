@@ -38,7 +38,8 @@ impl Grove {
 impl Nodes for Grove {
     type Error = Wrong;
     fn hashes(&self, level: u32, first: u64, count: usize) -> Result<Vec<Hash>, Wrong> {
-        assert!(level % 8 == 0 && first % 256 == 0 && (1..=256).contains(&count), "{level} {first} {count}");
+        let whole_tile = level.is_multiple_of(8) && first.is_multiple_of(256) && (1..=256).contains(&count);
+        assert!(whole_tile, "{level} {first} {count}");
         self.reads.set(self.reads.get() + 1);
         self.hashes.set(self.hashes.get() + count);
         let first = first as usize;

@@ -6,6 +6,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use crate::config::SigningKeyError;
 use crate::daemon::InvalidConfig;
 
 /// Why a command stops without having failed.
@@ -33,6 +34,10 @@ pub fn told(error: &anyhow::Error) -> ExitCode {
         }
         // Its own words again behind a context would be the count of what was just shown.
         say(&format!("nightsafe: {error}"));
+        return ExitCode::from(2);
+    }
+    if error.downcast_ref::<SigningKeyError>().is_some() {
+        say(&format!("nightsafe: {error:#}"));
         return ExitCode::from(2);
     }
     let status = match error.downcast_ref::<Stop>() {

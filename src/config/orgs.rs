@@ -13,6 +13,7 @@ use super::model::{Account, Org, Retention};
 use super::section::{At, Section, Wrong, document, kind};
 use super::source::Source;
 use super::value::{boolean, choice, duration, line, network, parsed, size, text};
+use crate::audit::leaf::ERASED;
 use crate::types::{AccountName, DatasetName, DigestKind, Invalid, OrgId, Role, Take};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -211,8 +212,15 @@ fn look_for_part(file: &Section<'_>, part: &At<String>, org: &Org, known: &Known
     file.warning(Some(part.span.clone()), message, help);
 }
 
+/// Names in the place of an account's in the audit log: the gateway itself, and one that was erased.
+const RESERVED: [&str; 2] = ["gateway", ERASED];
+
 fn account(mut section: Section<'_>, org: &Org, known: &Known) -> Option<ReadAccount> {
     let name = section.required("name", &format!("name = \"{}-nightly\"", org.id), parsed::<AccountName>);
+    if let Some(at) = name.as_ref().filter(|at| RESERVED.contains(&at.value.as_str())) {
+        let message = format!("an account cannot be called {}: the audit log means something else by it", at.value);
+        section.error(Some(at.span.clone()), message, "choose another name");
+    }
     let roles = [("provider", Role::Provider), ("loader", Role::Loader)];
     let role = section.or("role", Role::Provider, choice(&roles));
     let disabled = section.or("disabled", false, boolean) || org.disabled;

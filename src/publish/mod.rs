@@ -51,4 +51,4 @@ impl Source {
 }
 
 #[cfg(test)]
-mod testing;
+mod tests;

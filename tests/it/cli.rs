@@ -112,6 +112,8 @@ fn check_tells_every_fault_at_once_with_its_place() {
     gateway.edit("config/orgs/harbour.toml", "\"outreach\"", "\"outraech\"");
     gateway.edit("config/orgs/meadow.toml", "meadow-nightly", "harbour-nightly");
     gateway.edit("config/datasets/bulk.toml", "\"4GiB\"", "\"4 gigs\"");
+    gateway.edit("config/orgs/datateam.toml", "\"loader-all\"", "\"erased\"");
+    gateway.edit("config/nightsafe.toml", "signing.key\"\n", "signing.key\"\nsyslog = \"udp\"\n");
     gateway.edit("keys/meadow/authorized_keys", "ssh-ed25519 ", "ssh-ed25519 not-a-key-");
     std::fs::write(gateway.path("keys/meadow/recipients.txt"), "# nobody\n").unwrap();
 
@@ -122,6 +124,8 @@ fn check_tells_every_fault_at_once_with_its_place() {
         ("orgs/harbour.toml:2:", "outreach"),
         ("orgs/meadow.toml:5:", "harbour-nightly"),
         ("datasets/bulk.toml:3:", "4 gigs"),
+        ("orgs/datateam.toml:4:", "erased"),
+        ("nightsafe.toml:17:", "unix:/dev/log"),
         ("meadow/authorized_keys:1:", "key"),
         ("meadow", "recipients.txt"),
     ] {

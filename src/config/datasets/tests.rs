@@ -264,7 +264,7 @@ fn the_contract_of_a_dataset_is_a_dataset_again() {
 }
 
 const MAIN: &str = "[server]\nname = \"a.example\"\ncontact = \"x\"\nhost_keys = [\"k\"]\n[[server.listeners]]\naddress = \"127.0.0.1:0\"\n\
-                    [paths]\nstate = \"state\"\nruntime = \"run\"\nkeys = \"keys\"\n";
+                    [paths]\nstate = \"state\"\nruntime = \"run\"\nkeys = \"keys\"\n[audit]\nkey = \"signing.key\"\n";
 
 fn gateway(main: &str, dataset: &str, org: &str) -> Result<(Config, Vec<String>), Vec<String>> {
     let files = [

@@ -1,23 +1,26 @@
 use super::*;
 use crate::ledger::testing::event;
-use crate::publish::testing::Study;
+use crate::publish::tests::Study;
 
 struct Receiver {
-    socket: UnixDatagram,
+    /// The standard library's: tokio's tells of what came only after a turn of its loop.
+    socket: std::os::unix::net::UnixDatagram,
     path: PathBuf,
 }
 
 impl Receiver {
     fn new(path: &Path) -> Self {
         let _ = std::fs::remove_file(path);
-        Self { socket: UnixDatagram::bind(path).unwrap(), path: path.to_owned() }
+        let socket = std::os::unix::net::UnixDatagram::bind(path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, path: path.to_owned() }
     }
 
     /// The sequences of the messages that have come.
     fn taken(&self) -> Vec<u64> {
         let mut taken = Vec::new();
         let mut buffer = vec![0; 1 << 18];
-        while let Ok(size) = self.socket.try_recv(&mut buffer) {
+        while let Ok(size) = self.socket.recv(&mut buffer) {
             let text = String::from_utf8(buffer[..size].to_vec()).unwrap();
             let body = &text[text.find(" {").unwrap()..];
             taken.push(serde_json::from_str::<serde_json::Value>(body).unwrap()["sequence"].as_u64().unwrap());

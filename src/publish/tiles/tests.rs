@@ -7,7 +7,7 @@ use crate::audit::tiles::decode_entries;
 use crate::audit::tree::leaf_hash;
 use crate::audit::{Kind, Signer};
 use crate::ledger::testing::{event, signer};
-use crate::publish::testing::Study;
+use crate::publish::tests::Study;
 
 /// The published files, as another implementation reads them.
 struct Published_(PathBuf);
@@ -128,6 +128,27 @@ async fn a_new_start_mends_what_is_missing_and_catches_up() {
     std::fs::remove_file(folder.path().join("checkpoint")).unwrap();
     publish(&study, folder.path()).await.unwrap();
     assert_eq!(read_independently(folder.path()).len(), 600);
+}
+
+#[tokio::test]
+async fn a_directory_that_another_hand_emptied_is_filled_again() {
+    let (study, folder) = (Study::new(), tempfile::tempdir().unwrap());
+    let directory = folder.path().join("audit");
+    study.tell(300, "first").await;
+    let mut publisher = Publisher::new(directory.clone());
+    publisher.bring_up_to_date(&study.source, &keys()).await.unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    study.tell(1, "second").await;
+    publisher.bring_up_to_date(&study.source, &keys()).await.unwrap();
+    assert_eq!(read_independently(&directory).len(), 301);
+    // Another gateway publishes to it: neither overwrites the other.
+    let other = Study::new();
+    other.tell(3, "other").await;
+    std::fs::remove_dir_all(&directory).unwrap();
+    publish(&other, &directory).await.unwrap();
+    study.tell(1, "third").await;
+    assert!(matches!(publisher.bring_up_to_date(&study.source, &keys()).await, Err(Fault::Contradiction(_))));
+    assert_eq!(read_independently(&directory).len(), 3);
 }
 
 #[tokio::test]

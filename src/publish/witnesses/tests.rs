@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::audit::Note;
-use crate::publish::testing::Study;
+use crate::publish::tests::Study;
 use crate::publish::witness::tests::cosign;
 
 type Replies = Box<dyn Fn(&str) -> (u16, String) + Send>;

@@ -32,7 +32,7 @@ async fn a_loader_reads_an_object_under_its_live_lease_only() {
     assert_eq!(loader.list("/").await, ["queue"]);
     let id = loader.list("/queue").await.remove(0);
     let object = format!("/queue/{id}/object.age");
-    assert_eq!(loader.list(&format!("/queue/{id}")).await, ["manifest.json", "object.age"]);
+    assert_eq!(loader.list(&format!("/queue/{id}")).await, ["manifest.json", "receipt.tlog-proof", "object.age"]);
     let manifest = loader.get(&format!("/queue/{id}/manifest.json")).await;
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!((&manifest["name"], &manifest["size"]), (&"a.csv".into(), &200_000.into()));
@@ -136,7 +136,10 @@ async fn restricted_rows_are_listed_beside_the_manifest_when_there_are_any() {
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
         let path = format!("/queue/{id}/restricted.txt");
         if manifest["restricted"] == 0 {
-            assert_eq!(loader.list(&format!("/queue/{id}")).await, ["manifest.json", "object.age"]);
+            assert_eq!(
+                loader.list(&format!("/queue/{id}")).await,
+                ["manifest.json", "receipt.tlog-proof", "object.age"]
+            );
             assert_eq!(loader.stat(&path).await.code(), NO_SUCH_FILE);
             assert_eq!(loader.open(&path, 1).await.code(), NO_SUCH_FILE);
             continue;
