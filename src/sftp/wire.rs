@@ -4,8 +4,8 @@
 //! Must never interpret a byte of a packet whose length or strings lie, nor hold more than one packet. The data of a
 //! WRITE is handed on as it arrives, without a copy here. Called by `session`; knows nothing of operations.
 //!
-//! One liberty is left to a WRITE: bytes after its data, which OpenSSH's server drops too. Go's pkg/sftp before 1.13.6, and
-//! with it rclone before 1.62, sends its whole buffer though only the first bytes of it are meant.
+//! One liberty is left to a WRITE: bytes after its data, which OpenSSH's server drops too. Go's pkg/sftp until early
+//! 2023, and with it rclone 1.60 as Debian has it, sends its whole buffer though only the first bytes of it are meant.
 
 use super::attrs::Wanted;
 use super::handles::HandleId;

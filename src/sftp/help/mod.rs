@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::config::{Config, Dataset, Org};
+use crate::types::DigestKind;
 
 pub(super) fn text(config: &Config, org: &Org) -> String {
     let mut text = format!("{}: sending files for {}\n\n", config.server.name, org.name);
@@ -56,22 +57,32 @@ fn how(text: &mut String, config: &Config, org: &Org) {
          - /contract/ has the demands as files: the dataset's settings, its schema and its code lists. With these the\n  \
            program nightsafe checks a file on your own machine, as it is checked here: see \"Before sending\" above.\n\
          - /receipts/ holds a receipt for each accepted file and a report for each rejected one, as JSON and as text,\n  \
-           each with a proof (.tlog-proof) that it stands in the gateway's signed log, for {listed}. Accepted files stay listed as long.\n\
-         - Files cannot be read back, renamed or removed once they are accepted: they are sealed, and this gateway has\n  \
-           no key to open them. To correct a file, upload it again under the same name: it supersedes the old one.\n\
-         - WinSCP removes the old file before it renames its .filepart, which is refused here: switch that off under\n  \
-           Preferences, Transfer, Endurance, \"Enable transfer resume/transfer to temporary filename\": Disable.\n\
+           each with a proof (.tlog-proof) that it stands in the gateway's signed log, for {listed}. Accepted files stay\n  \
+           listed as long.\n\
+         - Files cannot be read back or renamed once they are accepted: they are sealed, and this gateway has no key to\n  \
+           open them. To correct a file, upload it again under the same name: it supersedes the old one. Removing an\n  \
+           accepted file only takes it off the list: it is loaded all the same.\n\
          - To upload under a working name first, use one that ends in {suffixes},\n  \
            then rename it; only then is it taken. Working names that nobody renames are removed after {drafts}.\n\
-         - An upload that breaks off is not taken: upload the file again, from its beginning.\n\
+         - An upload that breaks off is not taken. Let your client go on with it (reput, put -c, resume), or upload the\n  \
+           file again.\n\
+         - For scripts, over ssh: \"status\" tells what came of the latest uploads, \"receipt ID\" of one of them, and\n  \
+           \"sha256sum FILE\"{sums} what was received; \"help\" lists them.\n\
          - All files of your organisation here may hold {quota} together; {handles} files may be open at a time.\n\
          - File names: at most 255 bytes of UTF-8, without '/', control characters and characters that hide or reorder text.\n",
         listed = span(org.retention.listed),
         suffixes = suffixes(config),
+        sums = sums(org),
         drafts = span(config.intake.drafts_expire),
         quota = size(org.quota),
         handles = config.limits.handles_per_session,
     );
+}
+
+/// The further programs that tell digests.
+fn sums(org: &Org) -> String {
+    let others = org.digests.iter().filter(|kind| **kind != DigestKind::Sha256);
+    others.map(|kind| format!(", \"{}sum FILE\"", kind.as_str())).collect()
 }
 
 fn suffixes(config: &Config) -> String {
@@ -206,6 +217,7 @@ pub(super) mod tests {
             ".filepart or .part",
             "after 1 day.",
             "100 GiB together",
+            "\"sha256sum FILE\", \"sha1sum FILE\", \"md5sum FILE\" what was received",
             "Data team, data@example.org",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
