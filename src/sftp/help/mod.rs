@@ -57,13 +57,13 @@ fn how(text: &mut String, config: &Config, org: &Org) {
            program nightsafe checks a file on your own machine, as it is checked here: see \"Before sending\" above.\n\
          - /receipts/ holds a receipt for each accepted file and a report for each rejected one, as JSON and as text,\n  \
            for {listed}. Accepted files stay listed as long.\n\
-         - Files cannot be read back, renamed or removed once they are accepted: they are sealed, and this gateway has\n  \
-           no key to open them. To correct a file, upload it again under the same name: it supersedes the old one.\n\
-         - WinSCP removes the old file before it renames its .filepart, which is refused here: switch that off under\n  \
-           Preferences, Transfer, Endurance, \"Enable transfer resume/transfer to temporary filename\": Disable.\n\
+         - Files cannot be read back or renamed once they are accepted: they are sealed, and this gateway has no key to\n  \
+           open them. To correct a file, upload it again under the same name: it supersedes the old one. One that you\n  \
+           remove is no longer listed; it stays accepted.\n\
          - To upload under a working name first, use one that ends in {suffixes},\n  \
-           then rename it; only then is it taken. Working names that nobody renames are removed after {drafts}.\n\
-         - An upload that breaks off is not taken: upload the file again, from its beginning.\n\
+           then rename it; only then is it taken.\n\
+         - An upload that breaks off is not taken. What came of it stays listed, with its size, as a draft: resume it\n  \
+           there (reput, put -a, put -c, curl -C -), or upload the file again. Drafts are removed after {drafts}.\n\
          - All files of your organisation here may hold {quota} together; {handles} files may be open at a time.\n\
          - File names: at most 255 bytes of UTF-8, without '/', control characters and characters that hide or reorder text.\n",
         listed = span(org.retention.listed),
