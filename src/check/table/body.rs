@@ -7,8 +7,8 @@
 
 pub(super) mod batch;
 mod shape;
+mod together;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::habits::{self, Oddities};
@@ -18,11 +18,12 @@ use super::{Context, RulesOutcome, TableRules};
 use crate::check::keys::Keys;
 use crate::check::row::{Row, Span};
 use crate::check::rules::RowChecks;
-use crate::check::schema::{Cells, Schema, Value, Violations};
+use crate::check::schema::{Schema, Value, Violations};
 use crate::check::{At, Collector, ErrorType, Fault, Severity};
 use batch::Batch;
 use shape::{Blanks, Rewritten, Short, Unfit};
 pub(super) use shape::{broken, undouble};
+use together::Needed;
 
 /// One column of the file.
 #[derive(Debug, Clone)]
@@ -57,16 +58,6 @@ pub(super) struct Body {
     cut: bool,
 }
 
-/// A field whose values are looked at beyond its own column.
-#[derive(Debug)]
-struct Needed {
-    field: usize,
-    /// From 0.
-    column: usize,
-    /// Of the waiting rows.
-    values: Vec<Value>,
-}
-
 impl Body {
     pub(super) fn new(rules: Arc<TableRules>, columns: Vec<Column>, labels: Vec<String>, context: &Context) -> Self {
         let fields = rules.schema.as_ref().map_or(0, |schema| schema.fields.len());
@@ -78,15 +69,12 @@ impl Body {
         }
         let keys = rules.schema.as_ref().map(|schema| Keys::begin(schema, rules.limits.keys));
         let checks = rules.rules.begin(context);
-        let used: BTreeSet<usize> = keys.iter().flat_map(Keys::fields).chain(checks.fields()).collect();
-        let of_column = |(column, field): (usize, &Column)| Some((field.field?, column));
-        let needed = columns.iter().enumerate().filter_map(of_column).filter(|(field, _)| used.contains(field));
-        let needed = needed.map(|(field, column)| Needed { field, column, values: vec![Value::Missing; Cells::MOST] });
+        let used = keys.iter().flat_map(Keys::fields).chain(checks.fields()).collect();
         Self {
             keys,
             checks,
             batch: Batch::new(columns.len()),
-            needed: needed.collect(),
+            needed: Needed::among(&columns, &used),
             columns,
             labels,
             places,
@@ -139,71 +127,6 @@ impl Body {
             _ => self.batch.add(number, self.rewritten.text(), self.rewritten.spans()),
         }
         Ok(())
-    }
-
-    /// Judges the rows that wait.
-    ///
-    /// # Errors
-    /// As [`Body::record`].
-    pub(super) fn flush(&mut self, out: &mut Collector) -> Result<(), Fault> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.close();
-        let right = self.right_rows(&batch);
-        let done = (0..batch.len()).try_for_each(|place| {
-            self.rows += 1;
-            if right >> place & 1 == 1 {
-                return self.compare_right(&batch, place, out);
-            }
-            let (number, record) = batch.record(place);
-            self.cells(number, &record, true, out);
-            self.compare(number, &record, out)
-        });
-        if done.is_err() {
-            self.settle(out);
-        }
-        batch.clear();
-        self.batch = batch;
-        done
-    }
-
-    /// A bit for each waiting row about whose cells there is nothing to say.
-    fn right_rows(&mut self, batch: &Batch) -> u64 {
-        let Self { rules, columns, needed, .. } = self;
-        let policy = &rules.policy;
-        let fields = rules.schema.as_ref().map_or(&[][..], |schema| &schema.fields);
-        let mut right = u64::MAX;
-        let mut needed = needed.iter_mut().peekable();
-        for (place, column) in columns.iter().enumerate() {
-            let values = needed.next_if(|needed| needed.column == place).map(|needed| &mut needed.values[..]);
-            let Some(field) = column.field.and_then(|field| fields.get(field)) else { continue };
-            let cells = batch.column(place);
-            right &= field.judge_column(cells, right, policy, values);
-            if field.free_text && policy.formulas != Severity::Accept {
-                right &= !habits::formulas(cells);
-            }
-        }
-        for place in batch.beyond_ascii() {
-            let mut cells = (0..columns.len()).map(|column| batch.cell(place, column));
-            let odd = |cell: &str| !cell.is_ascii() && habits::oddities(cell) != Oddities::default();
-            if cells.any(odd) {
-                right &= !(1 << place);
-            }
-        }
-        right
-    }
-
-    /// Keys and rules, for a waiting row whose cells are right.
-    fn compare_right(&mut self, batch: &Batch, place: usize, out: &mut Collector) -> Result<(), Fault> {
-        for needed in &self.needed {
-            self.cells[needed.field] = Some(batch.span(place, needed.column));
-            self.values[needed.field] = needed.values[place];
-        }
-        let (number, text) = (batch.number(place), batch.text());
-        let row = Row { number, text, cells: &self.cells, values: &self.values, columns: &self.places };
-        compare(&self.rules, &mut self.keys, &mut self.checks, &row, out)
     }
 
     fn at_once(&mut self, number: u64, record: &Record<'_>, out: &mut Collector) -> Result<(), Fault> {

@@ -9,19 +9,18 @@ mod record;
 mod specials;
 #[cfg(test)]
 mod tests;
+mod unclosed;
 
 use super::Dialect;
 use crate::check::Fault;
 pub(super) use record::{Broken, Cell, LineEnd, Marks, Record};
 use record::{Valid, line_end_at};
 use specials::{BLOCK, Wanted};
+use unclosed::Resume;
 
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
 const TAB: u8 = b'\t';
-
-/// How often reading begins again behind a quote that did not close; past it the file is beyond telling.
-pub(super) const REWINDS: usize = 16;
 
 /// The scanner of one table. Positions are bytes from the start of the current record, unless they are said to be in the
 /// pushed bytes.
@@ -71,13 +70,6 @@ enum Mode {
 enum Rest {
     Nothing,
     /// These bytes again, from the carry, and then all that was pushed.
-    Replay(Vec<u8>),
-}
-
-/// What comes after an unclosed quote.
-enum Resume {
-    /// Go on in the pushed bytes, from here.
-    At(usize),
     Replay(Vec<u8>),
 }
 
@@ -431,44 +423,6 @@ impl Records {
             }
             _ => self.end_cell(self.start, place),
         }
-    }
-
-    /// The record is past its limit. True when that is the doing of a quote that does not close, and reading can go on
-    /// after the first line end that it swallowed.
-    fn overflow(&mut self) -> bool {
-        if self.line.is_some() {
-            return true;
-        }
-        self.too_long = true;
-        self.carry = Vec::new();
-        self.cells.clear();
-        false
-    }
-
-    /// Hands on the record whose quote does not close, cut at the first line end inside, and says where to read on.
-    fn unclosed(
-        &mut self,
-        chunk: &[u8],
-        begin: usize,
-        sink: &mut dyn FnMut(Record<'_>) -> Result<(), Fault>,
-    ) -> Result<Resume, Fault> {
-        let (end, next) = self.line.unwrap_or((self.carried, self.carried));
-        self.rewinds += 1;
-        let broken = if self.rewinds > REWINDS { Broken::Hopeless } else { Broken::Unclosed };
-        let (bytes, resume) = if next <= self.carried {
-            (&self.carry[..end], Resume::Replay(self.carry[next..].to_vec()))
-        } else {
-            // A line end is never cut, so its start is in the chunk as well.
-            self.carry.extend_from_slice(&chunk[begin..begin + end - self.carried]);
-            (&self.carry[..], Resume::At(begin + next - self.carried))
-        };
-        sink(Record {
-            count: self.count,
-            end: LineEnd::Swallowed,
-            ..Record::broken(bytes, &self.cells, self.quote_char(), broken)
-        })?;
-        self.reset();
-        Ok(resume)
     }
 
     #[inline]

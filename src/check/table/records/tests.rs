@@ -1,3 +1,4 @@
+use super::unclosed::REWINDS;
 use super::*;
 
 /// One line for each record: its cells between bars, how it ends, and what is wrong with it.
