@@ -11,8 +11,7 @@ use nightsafe::audit::{Event, Kind, Receipt, Report, Signer, Verdict};
 use nightsafe::ledger::{Claim, Ended, Filter, Ledger, Policy, ProofOf, Verification};
 use nightsafe::types::*;
 
-const POLICY: Policy =
-    Policy { attempts: 5, backoff: Duration::from_secs(60), backoff_max: Duration::from_secs(3600) };
+const POLICY: Policy = Policy { attempts: 5, backoff: Duration::from_secs(60), backoff_max: Duration::from_secs(3600) };
 
 /// Events that one upload leaves: admitted, begun, accepted, ended, claimed, acknowledged.
 const EACH: u64 = 6;
@@ -71,10 +70,14 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
     let before = Instant::now();
     let verified = ledger.verify(Verification { keys, ..Verification::default() }).await.unwrap();
     let (took, findings) = (before.elapsed(), verified.findings.len());
-    println!("verify: {took:.2?}, {} events, {} checkpoints, {findings} findings", verified.events, verified.checkpoints);
+    println!(
+        "verify: {took:.2?}, {} events, {} checkpoints, {findings} findings",
+        verified.events, verified.checkpoints
+    );
 
     let middle = ledger.leaves(events / 2, 1).await.unwrap().remove(0);
-    let some = ledger.events(&Filter { after: Some(middle.sequence), limit: Some(20), ..Filter::default() }).await.unwrap();
+    let some =
+        ledger.events(&Filter { after: Some(middle.sequence), limit: Some(20), ..Filter::default() }).await.unwrap();
     let upload = some.iter().find_map(|logged| logged.event.upload);
     let account = some.iter().map(|logged| logged.event.actor.account.clone()).find(|name| name.starts_with("acc"));
     let at = some[0].event.at;
