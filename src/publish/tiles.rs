@@ -4,7 +4,7 @@
 //! each fault, all of it is compared with the ledger; what is missing is written, and what contradicts the ledger is told
 //! and left alone. Called by `daemon`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,10 +121,11 @@ impl Publisher {
     }
 
     async fn bring_up_to_date(&mut self, source: &Source, keys: &[VerifierKey]) -> Result<(), Fault> {
-        if self.published.is_none() {
-            self.published = Some(self.examine(source, keys).await?);
-        }
-        let Some(published) = &mut self.published else { return Ok(()) };
+        let path = self.path.clone();
+        let published = match &mut self.published {
+            Some(published) => published,
+            None => self.published.insert(examine(&path, source, keys).await?),
+        };
         let Some(note) = source.ledger.checkpoint().await? else { return Ok(()) };
         let (checkpoint, _) = Checkpoint::read(&note)?;
         let size = checkpoint.size;
@@ -133,6 +134,11 @@ impl Publisher {
             return Ok(());
         }
         let directory = published.directory.clone();
+        let at = directory.clone();
+        if blocking(move || at.checkpoint()).await?.unwrap_or_default() != published.note {
+            // Another hand was here: the folder was emptied, or somebody else publishes to it.
+            *published = examine(&path, source, keys).await?;
+        }
         let full = make_sure(source, &directory, published.size, size).await?;
         let text = note.clone();
         blocking(move || {
@@ -143,38 +149,38 @@ impl Publisher {
         (published.size, published.note) = (size, note);
         Ok(())
     }
+}
 
-    /// Looks at what is in the directory: its checkpoint must be one of this log, and its tiles those of the ledger.
-    async fn examine(&self, source: &Source, keys: &[VerifierKey]) -> Result<Published, Fault> {
-        let path = self.path.clone();
-        let (directory, note) = blocking(move || {
-            let directory = Directory::open(&path)?;
-            let note = directory.checkpoint()?;
-            Ok((Arc::new(directory), note))
-        })
-        .await?;
-        let Some(note) = note else {
-            return Ok(Published { directory, size: 0, note: String::new() });
-        };
-        let contradiction = |why: String| Err(Fault::Contradiction(why));
-        let checkpoint = match verify(&note, keys) {
-            Ok(checkpoint) => checkpoint,
-            Err(why) => return contradiction(format!("the checkpoint there is none of this log: {why}")),
-        };
-        let (there, here) = (checkpoint.size, source.ledger.last_event().await?);
-        if there > here {
-            return contradiction(format!(
-                "{there} events were published, and the ledger has {here}: it is an older copy, or its end was cut off"
-            ));
-        }
-        if source.ledger.root(there).await? != checkpoint.root {
-            return contradiction(format!("the {there} events that were published are others than the ledger's"));
-        }
-        let full = make_sure(source, &directory, 0, there).await?;
-        let at = directory.clone();
-        blocking(move || full.into_iter().try_for_each(|tile| at.prune(tile))).await?;
-        Ok(Published { directory, size: there, note })
+/// Looks at what is in the directory: its checkpoint must be one of this log, and its tiles those of the ledger.
+async fn examine(path: &Path, source: &Source, keys: &[VerifierKey]) -> Result<Published, Fault> {
+    let path = path.to_owned();
+    let (directory, note) = blocking(move || {
+        let directory = Directory::open(&path)?;
+        let note = directory.checkpoint()?;
+        Ok((Arc::new(directory), note))
+    })
+    .await?;
+    let Some(note) = note else {
+        return Ok(Published { directory, size: 0, note: String::new() });
+    };
+    let contradiction = |why: String| Err(Fault::Contradiction(why));
+    let checkpoint = match verify(&note, keys) {
+        Ok(checkpoint) => checkpoint,
+        Err(why) => return contradiction(format!("the checkpoint there is none of this log: {why}")),
+    };
+    let (there, here) = (checkpoint.size, source.ledger.last_event().await?);
+    if there > here {
+        return contradiction(format!(
+            "{there} events were published, and the ledger has {here}: it is an older copy, or its end was cut off"
+        ));
     }
+    if source.ledger.root(there).await? != checkpoint.root {
+        return contradiction(format!("the {there} events that were published are others than the ledger's"));
+    }
+    let full = make_sure(source, &directory, 0, there).await?;
+    let at = directory.clone();
+    blocking(move || full.into_iter().try_for_each(|tile| at.prune(tile))).await?;
+    Ok(Published { directory, size: there, note })
 }
 
 /// By the present key or a former one.
@@ -201,13 +207,13 @@ async fn with_cosignatures(source: &Source, mut note: String, size: u64) -> Resu
 
 /// Makes sure of the tiles that a tree of `size` has and one of `old` has not; durable on return. Returns the full ones.
 async fn make_sure(source: &Source, directory: &Arc<Directory>, old: u64, size: u64) -> Result<Vec<Tile>, Fault> {
-    let (mut written, mut full) = (Vec::new(), Vec::new());
+    let (mut sure, mut full) = (Vec::new(), Vec::new());
     for tile in Tile::between(old, size) {
         let content = content(source, tile).await?;
         let at = directory.clone();
         match blocking(move || at.put(tile, &content)).await? {
-            Put::Stood => {}
-            Put::Written => written.push(tile),
+            // One that stood may be of a process that was killed before it made the name durable.
+            Put::Stood | Put::Written => sure.push(tile),
             Put::Differs => {
                 let (first, path) = (tile.first() + 1, tile.path());
                 return Err(Fault::Contradiction(match tile.content {
@@ -224,7 +230,7 @@ async fn make_sure(source: &Source, directory: &Arc<Directory>, old: u64, size: 
         }
     }
     let at = directory.clone();
-    blocking(move || at.sync(&written)).await?;
+    blocking(move || at.sync(&sure)).await?;
     Ok(full)
 }
 

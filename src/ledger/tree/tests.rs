@@ -1,1 +1,231 @@
-//! Tests of `tree`.
+//! Tests of `tree`, and of the queries over the log.
+
+use super::*;
+use crate::audit::tree::{inclusion_length, leaf_hash, verify_consistency, verify_inclusion};
+use crate::audit::{Event, note::VerifierKey};
+use crate::ledger::testing::{Desk, POLICY, actor, at, believing, ended, event, org, signer};
+use crate::ledger::{Filter, Ledger};
+use crate::types::{Actor, UploadId};
+
+fn read(note: &str) -> Checkpoint {
+    Checkpoint::verify(note, signer().verifier_key()).unwrap()
+}
+
+async fn fill(ledger: &Ledger, events: u64) {
+    let recorder = ledger.recorder();
+    for n in 1..events {
+        recorder.record(event(Kind::SessionEnded).with("n", n)).await;
+    }
+    ledger.record(event(Kind::SessionEnded)).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_event_is_proven_against_a_checkpoint_that_was_signed_with_it() {
+    let desk = Desk::new();
+    assert_eq!(desk.ledger.checkpoint().await.unwrap(), None);
+    fill(&desk.ledger, 300).await;
+    let (receipt, delivery) = desk.accept("a.csv", at(1)).await;
+    fill(&desk.ledger, 10).await;
+    let lease = desk.claim("loader", 1, at(2)).await[0].lease.unwrap();
+    desk.ledger.acknowledge(delivery, lease, actor("loader"), POLICY, at(3)).await.unwrap().unwrap();
+    fill(&desk.ledger, 400).await;
+
+    let leaves = desk.ledger.leaves(1, 10_000).await.unwrap();
+    assert_eq!(leaves.len(), 300 + 1 + 10 + 2 + 400);
+    for leaf in &leaves {
+        assert_eq!(leaf.hash, leaf_hash(leaf.leaf.as_bytes()));
+        let proven = desk.ledger.proof(ProofOf::Event(leaf.sequence)).await.unwrap().unwrap();
+        let checkpoint = read(&proven.checkpoint);
+        assert_eq!((proven.index + 1, &proven.leaf, proven.size), (leaf.sequence, &leaf.leaf, checkpoint.size));
+        verify_inclusion(&leaf.hash, proven.index, checkpoint.size, &proven.hashes, &checkpoint.root).unwrap();
+        let outline = desk.ledger.proof_outlines(vec![ProofOf::Event(leaf.sequence)]).await.unwrap().remove(0).unwrap();
+        assert_eq!(inclusion_length(outline.index, outline.size), proven.hashes.len());
+        assert_eq!((outline.checkpoint, outline.hashes), (proven.checkpoint, Vec::new()));
+    }
+    // The end of an upload and its loading: against the checkpoint of their own commit, for ever.
+    for (about, kind, number) in
+        [(ProofOf::End(receipt.upload), Kind::UploadAccepted, 301), (ProofOf::Loading(receipt.upload), Kind::DeliveryAcknowledged, 313)]
+    {
+        let proven = desk.ledger.proof(about).await.unwrap().unwrap();
+        assert_eq!((proven.index + 1, proven.size), (number, number));
+        assert!(proven.leaf.contains(kind.as_str()) && proven.private.is_some());
+    }
+    assert_eq!(desk.ledger.proof(ProofOf::Event(0)).await.unwrap(), None);
+    assert_eq!(desk.ledger.proof(ProofOf::Event(9999)).await.unwrap(), None);
+    assert_eq!(desk.ledger.proof(ProofOf::End(UploadId::new(at(9)))).await.unwrap(), None);
+
+    let newest = read(&desk.ledger.checkpoint().await.unwrap().unwrap());
+    assert_eq!((newest.size, newest.root), (713, desk.ledger.root(713).await.unwrap()));
+    for old in [1, 255, 256, 257, 301, 512, 713] {
+        let (old_root, proof) = (desk.ledger.root(old).await.unwrap(), desk.ledger.consistency(old, 713).await.unwrap());
+        verify_consistency(old, &old_root, 713, &newest.root, &proof).unwrap();
+    }
+    assert_eq!(desk.ledger.nodes(8, 0, 9).await.unwrap().len(), 2);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn checkpoints_stay_where_a_receipt_or_a_tile_needs_them_and_others_do_not() {
+    let desk = Desk::new();
+    for _ in 0..5 {
+        desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+    }
+    desk.accept("a.csv", at(1)).await;
+    desk.ledger.reject(ended("harbour", "b.csv", at(2))).await.unwrap();
+    desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+    fill(&desk.ledger, 250).await;
+    let sizes = |connection: &Connection| {
+        all(&mut connection.prepare("SELECT size FROM checkpoints")?, [], |row| Ok(row.get::<_, Count>(0)?.0))
+    };
+    let sizes = desk.ledger.0.readers.read(sizes).await.unwrap();
+    assert_eq!(sizes[..2], [6, 7]);
+    assert_eq!(sizes.iter().filter(|size| **size >= 256).count(), 1, "{sizes:?}");
+    assert_eq!(sizes.len(), 3);
+    assert!(desk.ledger.checkpoint_of(7).await.unwrap().is_some());
+    assert!(desk.ledger.checkpoint_of(5).await.unwrap().is_none());
+    assert!(desk.ledger.checkpoint_of(258).await.unwrap().is_some(), "the newest");
+}
+
+#[tokio::test]
+async fn what_changes_nothing_in_the_log_signs_nothing() {
+    let desk = Desk::new();
+    let (receipt, _) = desk.accept("a.csv", at(1)).await;
+    let before = desk.ledger.checkpoint().await.unwrap();
+    desk.ledger.touch(receipt.upload, at(-5)).await.unwrap();
+    desk.ledger.answers().await.unwrap();
+    assert_eq!(desk.ledger.checkpoint().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn two_processes_that_write_in_turns_grow_one_tree() {
+    let desk = Desk::new();
+    let other = Ledger::open(&desk.file, signer()).unwrap();
+    for round in 0..40 {
+        for (ledger, name) in [(&desk.ledger, "ours"), (&other, "theirs")] {
+            ledger.accept(ended("harbour", &format!("{name}-{round}.csv"), at(round))).await.unwrap();
+        }
+        // And at once.
+        let (ours, theirs) = tokio::join!(fill(&desk.ledger, 5), fill(&other, 5));
+        let ((), ()) = (ours, theirs);
+    }
+    other.close().await.unwrap();
+    assert_eq!(desk.ledger.last_event().await.unwrap(), 480);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn a_tree_that_was_changed_by_another_hand_is_not_signed() {
+    for sql in [
+        "UPDATE tree SET frontier = randomblob(length(frontier))",
+        "UPDATE tree SET size = size + 1, frontier = frontier || randomblob(32)",
+        "UPDATE tree SET size = 3, frontier = randomblob(64)",
+        "DROP TRIGGER events_keep; DELETE FROM events WHERE sequence = 4",
+        "DELETE FROM tree",
+        "UPDATE tree SET checkpoint = replace(checkpoint, 'sftp', 'xftp') WHERE 0 = 1; UPDATE tree SET checkpoint = 'x'",
+    ] {
+        let desk = Desk::new();
+        for second in 0..4 {
+            desk.accept(&format!("{second}.csv"), at(second)).await;
+        }
+        rusqlite::Connection::open(&desk.file).unwrap().execute_batch(sql).unwrap();
+        let refused = desk.ledger.accept(ended("harbour", "late.csv", at(9))).await.unwrap_err().to_string();
+        assert!(refused.contains("audit verify") || refused.contains("contradicts"), "{sql}: {refused}");
+        assert!(!desk.ledger.verify(believing()).await.unwrap().findings.is_empty(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_witness_an_event_is_proven_by_the_first_checkpoint_that_it_cosigned() {
+    let desk = Desk::new();
+    let (first, _) = desk.accept("a.csv", at(1)).await;
+    desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+    let note = desk.ledger.checkpoint().await.unwrap().unwrap();
+    desk.accept("b.csv", at(2)).await;
+    // A witness's signature is not judged here; any line will do.
+    let witness: VerifierKey = signer().verifier_key().clone();
+    let (_, parsed) = Checkpoint::read(&note).unwrap();
+    let cosignature = parsed.signatures[0].clone();
+    desk.ledger.cosigned(note.clone(), vec![(witness.clone(), cosignature.clone())]).await.unwrap();
+    desk.ledger.cosigned(note.clone(), vec![(witness, cosignature.clone())]).await.unwrap();
+    let proven = desk.ledger.proof(ProofOf::End(first.upload)).await.unwrap().unwrap();
+    assert_eq!((proven.size, proven.checkpoint), (2, format!("{note}{cosignature}\n")));
+    assert_eq!(desk.ledger.cosignatures().await.unwrap().len(), 1);
+    assert_eq!(desk.ledger.proof(ProofOf::Event(3)).await.unwrap().unwrap().size, 3, "not covered by it");
+    // Of another log.
+    let elsewhere = Desk::new();
+    elsewhere.accept("x.csv", at(1)).await;
+    let strange = elsewhere.ledger.checkpoint().await.unwrap().unwrap();
+    let refused = desk.ledger.cosigned(strange, Vec::new()).await.unwrap_err().to_string();
+    assert!(refused.contains("is none of this log"), "{refused}");
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn events_are_listed_by_all_that_they_say_alone_and_together() {
+    let desk = Desk::new();
+    for n in 0..40 {
+        let (org_id, account) = (["harbour", "mill-lane"][n % 2], format!("acc{}", n % 4));
+        let actor = Actor { org: Some(org(org_id)), ..actor(&account) };
+        let kind = [Kind::SessionAdmitted, Kind::SessionEnded][n / 20];
+        // Not quite in the order of time.
+        desk.ledger.record(Event::new(at((n ^ 1) as i64), kind, actor)).await.unwrap();
+    }
+    let numbers = async |filter: Filter| -> Vec<u64> {
+        desk.ledger.events(&filter).await.unwrap().iter().map(|logged| logged.sequence).collect()
+    };
+    let all: Vec<u64> = (1..=40).collect();
+    let by = |keep: fn(u64) -> bool| -> Vec<u64> { all.iter().copied().filter(|n| keep(*n)).collect() };
+    let none = Filter::default;
+    let account = Some("acc2".to_owned());
+    assert_eq!(numbers(none()).await, all);
+    assert_eq!(numbers(Filter { account: account.clone(), ..none() }).await, by(|n| n % 4 == 3));
+    assert_eq!(numbers(Filter { org: Some(org("mill-lane")), ..none() }).await, by(|n| n % 2 == 0));
+    assert_eq!(numbers(Filter { kind: Some(Kind::SessionEnded), ..none() }).await, by(|n| n > 20));
+    let both = Filter { kind: Some(Kind::SessionEnded), account: account.clone(), ..none() };
+    assert_eq!(numbers(both.clone()).await, by(|n| n > 20 && n % 4 == 3));
+    assert_eq!(numbers(Filter { limit: Some(2), ..both.clone() }).await, [35, 39]);
+    assert_eq!(numbers(Filter { limit: Some(2), after: Some(20), ..both }).await, [23, 27]);
+    assert_eq!(numbers(Filter { since: Some(at(11)), until: Some(at(13)), ..none() }).await, [11, 14]);
+    assert_eq!(numbers(Filter { since: Some(at(11)), account, limit: Some(1), ..none() }).await, [39]);
+    assert_eq!(numbers(Filter { since: Some(at(100)), ..none() }).await, [0; 0]);
+    assert_eq!(numbers(Filter { until: Some(at(0)), ..none() }).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn lists_and_proofs_come_from_an_index_whatever_is_asked() {
+    let desk = Desk::new();
+    desk.accept("a.csv", at(1)).await;
+    let (upload, delivery) = (UploadId::new(at(1)), crate::types::DeliveryId::new(at(1)));
+    let none = Filter::default;
+    let filters = [
+        (Filter { upload: Some(upload), org: Some(org("x")), ..none() }, "events_of_upload (upload=?"),
+        (Filter { delivery: Some(delivery), kind: Some(Kind::DeliveryClaimed), ..none() }, "events_of_delivery (delivery=?"),
+        (Filter { account: Some("x".into()), kind: Some(Kind::SessionEnded), ..none() }, "details_of_account (account=?"),
+        (Filter { account: Some("x".into()), since: Some(at(0)), ..none() }, "details_of_account (account=?"),
+        (Filter { kind: Some(Kind::SessionEnded), org: Some(org("x")), ..none() }, "events_of_kind (kind=?"),
+        (Filter { org: Some(org("x")), since: Some(at(0)), ..none() }, "events_of_org (org=?"),
+        (Filter { since: Some(at(0)), until: Some(at(9)), ..none() }, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (Filter { after: Some(5), limit: Some(5), ..none() }, "INTEGER PRIMARY KEY (rowid>?"),
+    ];
+    let plans = desk.ledger.0.readers.read(move |connection| {
+        let mut plans = Vec::new();
+        let mut explain = |sql: &str, expected: &str| -> Result<()> {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
+            let plan = all(&mut statement, rusqlite::params_from_iter(parameters), |row| row.get::<_, String>("detail"))?;
+            plans.push((plan.join("; "), expected.to_owned()));
+            Ok(())
+        };
+        for (filter, expected) in &filters {
+            explain(&events::select_sql(connection, filter)?.0, expected)?;
+        }
+        explain(EVENT_OF, "events_of_upload (upload=?)")?;
+        explain(crate::ledger::leases::HELD_BEFORE, "events_of_delivery (delivery=? AND kind=?)")?;
+        explain("SELECT min(sequence) FROM events WHERE at >= ?", "COVERING INDEX events_by_time (at>?)")?;
+        Ok(plans)
+    });
+    for (plan, expected) in plans.await.unwrap() {
+        assert!(plan.contains(&expected), "{plan}: not {expected}");
+        assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}

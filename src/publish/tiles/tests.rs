@@ -131,6 +131,27 @@ async fn a_new_start_mends_what_is_missing_and_catches_up() {
 }
 
 #[tokio::test]
+async fn a_directory_that_another_hand_emptied_is_filled_again() {
+    let (study, folder) = (Study::new(), tempfile::tempdir().unwrap());
+    let directory = folder.path().join("audit");
+    study.tell(300, "first").await;
+    let mut publisher = Publisher::new(directory.clone());
+    publisher.bring_up_to_date(&study.source, &keys()).await.unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    study.tell(1, "second").await;
+    publisher.bring_up_to_date(&study.source, &keys()).await.unwrap();
+    assert_eq!(read_independently(&directory).len(), 301);
+    // Another gateway publishes to it: neither overwrites the other.
+    let other = Study::new();
+    other.tell(3, "other").await;
+    std::fs::remove_dir_all(&directory).unwrap();
+    publish(&other, &directory).await.unwrap();
+    study.tell(1, "third").await;
+    assert!(matches!(publisher.bring_up_to_date(&study.source, &keys()).await, Err(Fault::Contradiction(_))));
+    assert_eq!(read_independently(&directory).len(), 3);
+}
+
+#[tokio::test]
 async fn what_contradicts_the_ledger_is_told_once_and_left_alone() {
     // The same key signs another log, longer or as long; and another key.
     let (study, other) = (Study::new(), Study::new());
