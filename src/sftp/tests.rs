@@ -198,7 +198,7 @@ async fn an_accepted_file_that_is_removed_is_listed_no_more_and_nothing_else_cha
     assert_eq!(client.ask(13, &a).await.code(), OK);
     assert_eq!(client.ask(13, &a).await.code(), NO_SUCH_FILE);
     assert!(client.list("/ims").await.is_empty());
-    assert_eq!((client.stat("/ims/a.csv").await.code(), client.list("/receipts").await.len()), (NO_SUCH_FILE, 2));
+    assert_eq!((client.stat("/ims/a.csv").await.code(), client.list("/receipts").await.len()), (NO_SUCH_FILE, 3));
     let ledger = &house.services.ledger;
     assert_eq!(ledger.deliveries(&Filter::default()).await.unwrap().len(), 1);
     let told = house.events(Kind::UploadUnlisted).await;
