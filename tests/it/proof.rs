@@ -62,7 +62,7 @@ fn fetch(client: &Client, suffix: &str, to: &Path) -> PathBuf {
 fn fetch_proof(client: &Client, named: &str, to: &Path) -> PathBuf {
     let names = client.list("/receipts").into_iter().filter(|name| name.starts_with(named));
     let is_end = |name: &String| name.ends_with(".tlog-proof") && !name.ends_with(".loaded.tlog-proof");
-    let name = names.filter(is_end).last().unwrap();
+    let name = names.filter(is_end).next_back().unwrap();
     let local = to.join(&name);
     client.sftp(&format!("get \"/receipts/{name}\" \"{}\"\n", local.display())).ok();
     local

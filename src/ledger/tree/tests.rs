@@ -43,9 +43,10 @@ async fn every_event_is_proven_against_a_checkpoint_that_was_signed_with_it() {
         assert_eq!((outline.checkpoint, outline.hashes), (proven.checkpoint, Vec::new()));
     }
     // The end of an upload and its loading: against the checkpoint of their own commit, for ever.
-    for (about, kind, number) in
-        [(ProofOf::End(receipt.upload), Kind::UploadAccepted, 301), (ProofOf::Loading(receipt.upload), Kind::DeliveryAcknowledged, 313)]
-    {
+    for (about, kind, number) in [
+        (ProofOf::End(receipt.upload), Kind::UploadAccepted, 301),
+        (ProofOf::Loading(receipt.upload), Kind::DeliveryAcknowledged, 313),
+    ] {
         let proven = desk.ledger.proof(about).await.unwrap().unwrap();
         assert_eq!((proven.index + 1, proven.size), (number, number));
         assert!(proven.leaf.contains(kind.as_str()) && proven.private.is_some());
@@ -57,7 +58,8 @@ async fn every_event_is_proven_against_a_checkpoint_that_was_signed_with_it() {
     let newest = read(&desk.ledger.checkpoint().await.unwrap().unwrap());
     assert_eq!((newest.size, newest.root), (713, desk.ledger.root(713).await.unwrap()));
     for old in [1, 255, 256, 257, 301, 512, 713] {
-        let (old_root, proof) = (desk.ledger.root(old).await.unwrap(), desk.ledger.consistency(old, 713).await.unwrap());
+        let (old_root, proof) =
+            (desk.ledger.root(old).await.unwrap(), desk.ledger.consistency(old, 713).await.unwrap());
         verify_consistency(old, &old_root, 713, &newest.root, &proof).unwrap();
     }
     assert_eq!(desk.ledger.nodes(8, 0, 9).await.unwrap().len(), 2);
@@ -199,8 +201,14 @@ async fn lists_and_proofs_come_from_an_index_whatever_is_asked() {
     let none = Filter::default;
     let filters = [
         (Filter { upload: Some(upload), org: Some(org("x")), ..none() }, "events_of_upload (upload=?"),
-        (Filter { delivery: Some(delivery), kind: Some(Kind::DeliveryClaimed), ..none() }, "events_of_delivery (delivery=?"),
-        (Filter { account: Some("x".into()), kind: Some(Kind::SessionEnded), ..none() }, "details_of_account (account=?"),
+        (
+            Filter { delivery: Some(delivery), kind: Some(Kind::DeliveryClaimed), ..none() },
+            "events_of_delivery (delivery=?",
+        ),
+        (
+            Filter { account: Some("x".into()), kind: Some(Kind::SessionEnded), ..none() },
+            "details_of_account (account=?",
+        ),
         (Filter { account: Some("x".into()), since: Some(at(0)), ..none() }, "details_of_account (account=?"),
         (Filter { kind: Some(Kind::SessionEnded), org: Some(org("x")), ..none() }, "events_of_kind (kind=?"),
         (Filter { org: Some(org("x")), since: Some(at(0)), ..none() }, "events_of_org (org=?"),
@@ -212,7 +220,8 @@ async fn lists_and_proofs_come_from_an_index_whatever_is_asked() {
         let mut explain = |sql: &str, expected: &str| -> Result<()> {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
-            let plan = all(&mut statement, rusqlite::params_from_iter(parameters), |row| row.get::<_, String>("detail"))?;
+            let plan =
+                all(&mut statement, rusqlite::params_from_iter(parameters), |row| row.get::<_, String>("detail"))?;
             plans.push((plan.join("; "), expected.to_owned()));
             Ok(())
         };
