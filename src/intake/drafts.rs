@@ -225,11 +225,19 @@ impl Intake {
             self.0.recorder.record(event).await;
             self.0.replaced(replaced, principal.actor()).await;
             self.0.rewrite(facts.upload).await;
+            self.0.displaced(&facts).await;
             return Ok(Closed::Draft { size: facts.size() });
         }
         let Some(draft) = self.0.registry.complete(facts.upload) else { return Err(completing(from.1)) };
         let gateway = config.server.name.clone();
-        let task = tokio::spawn(ending::complete(self.0.clone(), draft, actor, gateway, to));
+        let intake = self.0.clone();
+        let task = tokio::spawn(async move {
+            let completed = ending::complete(intake.clone(), draft, actor, gateway, to).await;
+            if completed.is_ok() {
+                intake.displaced(&facts).await;
+            }
+            completed
+        });
         task.await.unwrap_or_else(|_| Err(Refusal::failure("the gateway is stopping: send the file again later")))
     }
 

@@ -17,6 +17,8 @@ use crate::types::*;
 /// What is known of an upload from its beginning.
 #[derive(Debug)]
 pub(super) struct Facts {
+    /// Later sessions have larger ones: ids of one millisecond have no order.
+    pub turn: u64,
     pub upload: UploadId,
     pub org: OrgId,
     pub account: AccountName,
@@ -86,6 +88,7 @@ impl Facts {
         label: (Place, FileName),
     ) -> Arc<Self> {
         Arc::new(Self {
+            turn: Self::next_turn(),
             upload,
             org: principal.org().clone(),
             account: principal.account().clone(),
@@ -98,6 +101,11 @@ impl Facts {
             progress: Progress::default(),
             over: CancellationToken::new(),
         })
+    }
+
+    pub(super) fn next_turn() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn label(&self) -> (Place, FileName) {

@@ -148,6 +148,20 @@ impl Inner {
         }
     }
 
+    /// Another upload was renamed to the name of what is under way: as with a plain file, that is nowhere from then on.
+    pub(super) async fn displaced(self: &Arc<Self>, by: &Facts) {
+        let label = by.label();
+        for (facts, handle) in self.registry.running() {
+            if facts.upload != by.upload
+                && facts.org == by.org
+                && facts.label() == label
+                && let Some(told) = ending::abort(self, &facts, Some(handle), "another upload was renamed to its name")
+            {
+                let _ = told.await;
+            }
+        }
+    }
+
     /// Removes drafts whose name another upload took.
     pub(super) async fn replaced(&self, drafts: Vec<Draft>, actor: &Actor) {
         for draft in drafts {

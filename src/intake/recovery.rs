@@ -15,7 +15,7 @@ use super::segments::Segments;
 use super::ticket::{self, SpoolKey, State, Ticket, Tickets};
 use crate::audit::{Event, Kind};
 use crate::config::Config;
-use crate::ledger::Ledger;
+use crate::ledger::{Filter, Ledger};
 use crate::types::*;
 use crate::vault::Vault;
 
@@ -129,6 +129,9 @@ async fn drafts(
             Some(ticket) => ledger.receipt(&ticket.org, upload, Timestamp::UNIX_EPOCH).await?.is_some(),
             None => false,
         };
+        if let (Some(ticket), false) = (&facts, ended) {
+            begun(ledger, ticket).await?;
+        }
         let draft = match ended {
             true => None,
             false => Some(take_up(tickets.clone(), bytes, config).await?),
@@ -173,6 +176,19 @@ async fn drafts(
     Ok(())
 }
 
+/// The daemon may have been killed before the log had the upload's beginning: it is told first, as it was.
+async fn begun(ledger: &Ledger, ticket: &Ticket) -> anyhow::Result<()> {
+    let upload = Some(ticket.upload);
+    let filter = Filter { upload, kind: Some(Kind::UploadBegun), limit: Some(1), ..Filter::default() };
+    if ledger.events(&filter).await?.is_empty() {
+        let event = Event::new(ticket.began, Kind::UploadBegun, ticket.actor.clone());
+        let event = event.org(&ticket.org).dataset(&ticket.dataset).upload(ticket.upload);
+        let event = event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str());
+        ledger.record(event.with("size", 0)).await?;
+    }
+    Ok(())
+}
+
 /// A draft from its ticket, and the state that it was in; or why not.
 async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::Result<Result<(Draft, State), String>> {
     let opened = tokio::task::spawn_blocking(move || {
@@ -192,6 +208,7 @@ async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::R
         Err(refusal) => return Ok(Err(refusal.reason)),
     };
     let facts = Arc::new(Facts {
+        turn: Facts::next_turn(),
         upload: ticket.upload,
         org: ticket.org,
         account: ticket.account,

@@ -151,7 +151,7 @@ impl Registry {
         let label = facts.label();
         let newer = |slot: &Slot| {
             let other = slot.facts();
-            other.began > facts.began && other.org == facts.org && other.label() == label
+            other.turn > facts.turn && other.org == facts.org && other.label() == label
         };
         lock(&self.0).values().any(newer)
     }
@@ -217,7 +217,7 @@ impl Registry {
             let facts = slot.facts();
             facts.org == *org && facts.is_labelled(place, name)
         };
-        match slots.values().rev().find(labelled)? {
+        match slots.values().filter(labelled).max_by_key(|slot| slot.facts().turn)? {
             Slot::UnderWay(facts, handle) => Some(Found::UnderWay(facts.clone(), handle.clone())),
             Slot::Kept(draft) => Some(Found::Kept {
                 facts: draft.facts.clone(),
@@ -231,7 +231,10 @@ impl Registry {
     /// Drafts of an organisation in a place, the newest of each name, by name.
     pub(super) fn views(&self, org: &OrgId, place: &Place) -> Vec<DraftView> {
         let mut views: BTreeMap<FileName, DraftView> = BTreeMap::new();
-        for slot in lock(&self.0).values().filter(|slot| slot.facts().org == *org) {
+        let slots = lock(&self.0);
+        let mut slots: Vec<&Slot> = slots.values().filter(|slot| slot.facts().org == *org).collect();
+        slots.sort_unstable_by_key(|slot| slot.facts().turn);
+        for slot in slots {
             let facts = slot.facts();
             let (at, name) = facts.label();
             if at != *place {
@@ -250,7 +253,7 @@ impl Registry {
             };
             let (upload, size) = (facts.upload, facts.tell(size));
             let view = DraftView { upload, name: name.clone(), size, modified, closed, digests };
-            // Ids sort by time: the last one stays.
+            // The newest stays.
             views.insert(name, view);
         }
         views.into_values().collect()
@@ -309,6 +312,7 @@ mod tests {
     fn facts(org: &str, name: &str, upload: UploadId) -> Arc<Facts> {
         let (org, dataset) = (org.parse().unwrap(), "ims".parse().unwrap());
         Arc::new(Facts {
+            turn: Facts::next_turn(),
             upload,
             org,
             account: "nightly".parse().unwrap(),

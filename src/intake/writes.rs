@@ -81,7 +81,7 @@ impl Writes {
     pub(super) fn cut(&mut self, size: u64) {
         let (end, length) = self.tail;
         if size < end && length > 0 {
-            let whole = (end - size) % length == 0 && length == self.widest;
+            let whole = (end - size).is_multiple_of(length) && length == self.widest;
             self.tail = (size, if whole { length } else { 0 });
         }
     }

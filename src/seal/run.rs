@@ -67,9 +67,12 @@ pub(super) mod tests {
     use super::super::{Sealer, generate_identity};
     use super::*;
 
-    static SEALED: Mutex<Option<HashSet<([u8; 16], u64, bool)>>> = Mutex::new(None);
+    /// Half a key, which names it; the chunk's number; whether it is the last.
+    type Pair = ([u8; 16], u64, bool);
 
-    /// In every test of this crate: no pair of key and nonce seals twice. (Half a key names it.)
+    static SEALED: Mutex<Option<HashSet<Pair>>> = Mutex::new(None);
+
+    /// In every test of this crate: no pair of key and nonce seals twice.
     pub(in super::super) fn once(key: &[u8; RUN_KEY], chunk: u64, last: bool) {
         let name = key[..16].try_into().unwrap();
         let new = SEALED.lock().unwrap().get_or_insert_default().insert((name, chunk, last));

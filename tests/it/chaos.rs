@@ -114,7 +114,7 @@ fn verify(gateway: &Gateway, sizes: &[usize]) -> BTreeMap<String, usize> {
         assert_eq!(receipt.sha256.to_string(), sha256, "{} was accepted as something else", receipt.name.as_str());
         let object = gateway.object(&receipt.upload.to_string());
         assert_eq!(open_with_library(&object, "harbour"), sha256, "{}", receipt.name.as_str());
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             assert_eq!(open_with_age(&object, &keys().identity("harbour")), sha256, "{}", receipt.name.as_str());
         }
         *accepted.entry(receipt.name.as_str().to_owned()).or_default() += 1;

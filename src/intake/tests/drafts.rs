@@ -24,7 +24,7 @@ async fn a_lost_upload_is_gone_on_with_at_its_size_as_often_as_it_takes() {
         drop(upload);
         house.idle().await;
         let size = house.size("a.csv").unwrap() as usize;
-        assert!(size > 0 && size < until && size % 65_536 == 0, "{size}");
+        assert!(size > 0 && size < until && size.is_multiple_of(65_536), "{size}");
         upload = house.resume("a.csv", append).await.unwrap();
         assert_eq!((upload.id(), upload.size()), (id, size as u64));
         write(&mut upload, &plain[..until], size).await;

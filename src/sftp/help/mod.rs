@@ -59,12 +59,12 @@ fn how(text: &mut String, config: &Config, org: &Org) {
          - /receipts/ holds a receipt for each accepted file and a report for each rejected one, as JSON and as text,\n  \
            for {listed}. Accepted files stay listed as long.\n\
          - Files cannot be read back or renamed once they are accepted: they are sealed, and this gateway has no key to\n  \
-           open them. To correct a file, upload it again under the same name: it supersedes the old one. Removing an\n  \
-           accepted file only takes it off the list: it is loaded all the same.\n\
+           open them. To correct a file, upload it again under the same name: it supersedes the old one. One that you\n  \
+           remove is no longer listed; it stays accepted.\n\
          - To upload under a working name first, use one that ends in {suffixes},\n  \
-           then rename it; only then is it taken. Working names that nobody renames are removed after {drafts}.\n\
-         - An upload that breaks off is not taken. Let your client go on with it (reput, put -c, resume), or upload the\n  \
-           file again.\n\
+           then rename it; only then is it taken.\n\
+         - An upload that breaks off is not taken. What came of it stays listed, with its size, as a draft: resume it\n  \
+           there (reput, put -a, put -c, curl -C -), or upload the file again. Drafts are removed after {drafts}.\n\
          - For scripts, over ssh: \"status\" tells what came of the latest uploads, \"receipt ID\" of one of them, and\n  \
            \"sha256sum FILE\"{sums} what was received; \"help\" lists them.\n\
          - All files of your organisation here may hold {quota} together; {handles} files may be open at a time.\n\
