@@ -76,20 +76,18 @@ impl Lines {
             (None, _) => String::new(),
         };
         self.with(|said| {
-            let mut text = format!("{about}{}", refusal.reason);
-            if said.recent.contains(&text) {
+            let whole = format!("{about}{}", refusal.reason);
+            if said.recent.contains(&whole) {
                 return Vec::new();
             }
             // A WRITE was refused with this reason already: its CLOSE adds where the report is.
             let told =
                 |earlier: &String| earlier.strip_prefix(&about).is_some_and(|told| refusal.reason.contains(told));
-            if let Some((_, report)) = refusal.reason.rsplit_once("; see /")
-                && name.is_some()
-                && said.recent.iter().any(told)
-            {
-                text = format!("{about}see /{report}");
-            }
-            said.recent.push_front(text.clone());
+            let text = match refusal.reason.rsplit_once("; see /") {
+                Some((_, report)) if name.is_some() && said.recent.iter().any(told) => format!("{about}see /{report}"),
+                _ => whole.clone(),
+            };
+            said.recent.push_front(whole);
             said.recent.truncate(RECENT);
             said.say(&text, LINES_EACH)
         })

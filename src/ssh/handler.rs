@@ -3,9 +3,10 @@
 //! Offers public keys, session channels, the `sftp` subsystem and the named commands; everything else is refused
 //! politely and audited, a bounded number of times for a session. Must never decide who somebody is: `access` does.
 
+mod refusing;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use russh::keys::Certificate;
 use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
@@ -13,22 +14,16 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Error, Pty, serv
 
 use super::algorithms;
 use super::behind::{Behind, Door};
-use super::channel::{SftpChannel, line};
-use super::exec::{COMMAND_MAX, Exec, STDERR, advice, no_shell, scp_refusal};
+use super::channel::SftpChannel;
+use super::exec::{COMMAND_MAX, Exec};
 use super::visit::Visit;
 use crate::access::{Admission, Arrival, Principal, Why};
-use crate::audit::{Event, Kind};
 use crate::sftp::Broken;
-use crate::types::{Role, deceives};
 
 /// Keys that a client may ask about before it proves one; all of them are answered alike.
 const OFFERS_MAX: usize = 64;
 /// Channels of one connection over its whole life: russh keeps a little of each until the connection ends.
 const CHANNELS_MAX: usize = 1024;
-/// Refused requests of one session that get an event each; the rest is counted in the event of its end.
-const EVENTS_MAX: u64 = 16;
-/// Most characters kept of what was asked for.
-const ASKED_MAX: usize = 200;
 
 pub(super) struct Handler<B: Behind> {
     door: Arc<Door<B>>,
@@ -66,79 +61,9 @@ impl<B: Behind> Handler<B> {
         }
     }
 
-    /// Audits a request that is refused.
-    async fn refused(&mut self, request: &str, asked: &str) {
-        self.visit.touch();
-        let before = self.visit.refused.fetch_add(1, Ordering::Relaxed);
-        let repeated = request == "environment" && std::mem::replace(&mut self.told_of_environment, true);
-        let Some(principal) = &self.principal else { return };
-        if before >= EVENTS_MAX || repeated {
-            return;
-        }
-        let asked: String = asked.chars().filter(|&c| !c.is_control() && !deceives(c)).take(ASKED_MAX).collect();
-        // OpenSSH offers its language at each login: that stands in the audit log alone.
-        if request != "environment" {
-            tracing::info!(
-                session.id = %principal.session(),
-                peer.address = %self.visit.peer,
-                account = %principal.account(),
-                org = %principal.org(),
-                request,
-                "request refused"
-            );
-        }
-        let mut event =
-            Event::new(self.door.clock.now(), Kind::RequestRefused, principal.actor().clone()).with("request", request);
-        if !asked.is_empty() {
-            event = event.with("asked", asked);
-        }
-        self.door.recorder.record(event).await;
-    }
-
-    /// Rejects an attempt to authenticate that `access` is not even asked about, audited like those that it is.
-    async fn turn_down(&self, user: &str, why: Why) -> Result<Auth, Error> {
-        let client = self.visit.wire.identification();
-        self.door.access.turned_down(self.visit.peer, user, client, why).await;
-        Ok(Auth::reject())
-    }
-
-    async fn refuse_channel(&mut self, reply: ChannelOpenHandle, kind: &str, asked: &str) {
-        self.refused(kind, asked).await;
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-    }
-
-    async fn refuse_request(
-        &mut self,
-        channel: ChannelId,
-        session: &mut Session,
-        request: &str,
-        asked: &str,
-    ) -> Result<(), Error> {
-        self.refused(request, asked).await;
-        session.channel_failure(channel)
-    }
-
     /// Whether the channel is free to be used; a second use of one is refused.
     fn is_free(&self, channel: ChannelId) -> bool {
         matches!(self.channels.get(&channel), Some(Use::Nothing))
-    }
-
-    /// Plays a program that says why it cannot run, and ends. Answers no request: the caller did, or the end does.
-    fn end_with_words(&mut self, channel: ChannelId, session: &mut Session, words: &str) -> Result<(), Error> {
-        session.extended_data(channel, STDERR, line(words))?;
-        self.end(channel, session)
-    }
-
-    /// Ends a channel as a program would that failed.
-    fn end(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Error> {
-        self.channels.remove(&channel);
-        session.exit_status_request(channel, 1)?;
-        session.eof(channel)?;
-        session.close(channel)
-    }
-
-    fn no_shell(&self) -> &'static str {
-        no_shell(self.principal.as_ref().map_or(Role::Provider, Principal::role))
     }
 
     /// The account was taken away: nothing more is done for it, the connection is about to end.
@@ -393,16 +318,7 @@ impl<B: Behind> server::Handler for Handler<B> {
             return self.refuse_request(channel, session, "exec", &text).await;
         };
         let Some(command) = exact.filter(|command| self.door.behind.knows(&principal, command)) else {
-            self.refused("exec", &text).await;
-            session.channel_success(channel)?;
-            if let Some(words) = scp_refusal(&text) {
-                session.data(channel, words)?;
-                // OpenSSH's scp would say it twice; PuTTY's looks at nothing else once the channel ends.
-                if self.visit.wire.openssh() {
-                    return self.end(channel, session);
-                }
-            }
-            return self.end_with_words(channel, session, advice(&text, principal.role()));
+            return self.refuse_command(channel, session, &text, principal.role()).await;
         };
         session.channel_success(channel)?;
         let exec =

@@ -145,12 +145,15 @@ impl Site {
         until(|| self.uploads(remote).into_iter().rev().find(|row| fits(row)))
     }
 
-    /// Whether an upload of this name gets an end that is none of acceptance: it was rejected, or given up.
+    /// Whether each upload whose name begins so gets an end that is none of acceptance: it was rejected, or given up.
     pub fn await_no_upload(&self, name: &str) -> bool {
         until(|| {
             let events = self.gateway.events();
             let of = |kind| {
-                let about = |logged: &&Logged| logged.event.kind == kind && logged.event.detail["name"] == name;
+                let about = |logged: &&Logged| {
+                    logged.event.kind == kind
+                        && logged.event.detail["name"].as_str().is_some_and(|full| full.starts_with(name))
+                };
                 events.iter().filter(about).count()
             };
             let ended = of(Kind::UploadRejected) + of(Kind::UploadAborted);
