@@ -124,11 +124,8 @@ pub(super) fn restricted(all: &Compiled, restriction: &Restriction, row: &Row<'_
 /// Equal by value, or as text; capitals and spaces around do not matter, since a row of someone who objects must rather
 /// be restricted once too often.
 fn holds(condition: &Condition, row: &Row<'_>) -> bool {
-    let value = row.value(condition.column);
-    let by_value = match value {
-        Value::Text | Value::Wrong | Value::Wide => false,
-        value => value == condition.value,
-    };
+    let value = row.values.get(condition.column);
+    let by_value = value == Some(&condition.value) && !matches!(value, Some(Value::Text | Value::Wrong | Value::Wide));
     let (cell, text) = (row.cell(condition.column), condition.text.as_str());
     // The text is trimmed: a cell of its length is it as it stands, or not at all.
     by_value

@@ -85,12 +85,13 @@ impl Batch {
         let start = self.text.len() as u32;
         let place = self.rows.len();
         self.text.push_str(text);
+        let (spans, most) = (self.spans.as_mut_slice(), self.most);
         let mut at = place;
         for cell in cells {
-            if let Some(span) = self.spans.get_mut(at) {
+            if let Some(span) = spans.get_mut(at) {
                 *span = Span { start: start + cell.start, end: start + cell.end };
             }
-            at += self.most;
+            at += most;
         }
         self.rows.push(Waiting { number, start, end: self.text.len() as u32, ascii: text.is_ascii() });
     }

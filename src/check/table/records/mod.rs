@@ -312,17 +312,19 @@ impl Records {
     /// the places that were found.
     #[inline]
     fn plain_cells(&mut self, chunk: &[u8], at: usize, begin: usize, mut found: u64) -> u64 {
+        // Kept at hand: each is asked for at every cell.
+        let (delimiter, carried, cells) = (self.delimiter, self.carried, &mut self.cells);
         let (mut start, mut count) = (self.start, self.count);
         let (most, limit) = if self.too_long { (0, usize::MAX) } else { (self.most_cells, self.limit) };
         while found != 0 {
             let here = at + found.trailing_zeros() as usize;
-            let place = here - begin + self.carried;
-            if chunk[here] != self.delimiter || place > limit {
+            let place = here - begin + carried;
+            if chunk[here] != delimiter || place > limit {
                 break;
             }
             if count < most {
                 // Within `limit`, which is less than 2^30.
-                self.cells.push(Cell { start: start as u32, end: place as u32, doubled: false, stray: false });
+                cells.push(Cell { start: start as u32, end: place as u32, doubled: false, stray: false });
             }
             count += 1;
             start = place + 1;
