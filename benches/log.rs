@@ -158,6 +158,7 @@ async fn upload(ledger: &Ledger, n: u64) {
         sealed_size: 12_800,
         restricted,
         md5: None,
+        sha1: None,
         vouched: Vec::new(),
         envelope,
         actor: actor.clone(),
