@@ -73,6 +73,7 @@ fn a_neighbours_files_and_receipts_answer_as_if_they_did_not_exist() {
             format!("/receipts/quarter.csv.{nobody}.receipt.txt"),
         ),
         (format!("/receipts/empty.csv.{rejected}.report.json"), format!("/receipts/empty.csv.{nobody}.report.json")),
+        (format!("/receipts/quarter.csv.{accepted}.tlog-proof"), format!("/receipts/quarter.csv.{nobody}.tlog-proof")),
     ];
     for (theirs, missing) in pairs {
         for request in [kind::STAT, kind::OPEN, kind::OPENDIR, kind::REMOVE] {
@@ -111,8 +112,8 @@ fn the_same_names_in_two_organisations_do_not_meet() {
     let rows = gateway.uploads();
     assert_eq!(rows.len(), 2);
     assert!(rows.iter().all(|row| row.receipt.supersedes.is_none()), "one supersedes the other's: {rows:?}");
-    assert_eq!(gateway.harbour().list("/receipts").len(), 2);
-    assert_eq!(gateway.meadow().list("/receipts").len(), 2);
+    assert_eq!(gateway.harbour().list("/receipts").len(), 3);
+    assert_eq!(gateway.meadow().list("/receipts").len(), 3);
     // A working name of one is not the other's draft either.
     let mut harbour = gateway.harbour().session();
     let handle = harbour.create("/draft.csv.part");

@@ -32,11 +32,13 @@ pub(super) struct List {
 impl List {
     pub async fn run(&self, ledger: &Ledger) -> anyhow::Result<()> {
         let mut last = self.print_there(ledger, &mut io::stdout()).await?;
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             tokio::time::sleep(LOOK).await;
             last = self.print_after(ledger, last, &mut io::stdout()).await?;
         }
-        Ok(())
     }
 
     /// Prints what is there; returns the last sequence number printed.

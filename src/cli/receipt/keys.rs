@@ -55,9 +55,9 @@ mod tests {
         std::fs::write(&file, format!("# ours\n\n{key}\n")).unwrap();
         assert_eq!(keys(&[key.to_string(), file.clone()]).unwrap(), [key.clone(), key]);
         std::fs::write(&file, "# none\n").unwrap();
-        assert!(keys(&[file.clone()]).unwrap_err().to_string().contains("no verifier key"));
+        assert!(keys(std::slice::from_ref(&file)).unwrap_err().to_string().contains("no verifier key"));
         std::fs::write(&file, "# one\nnot a key\n").unwrap();
-        assert!(keys(&[file.clone()]).unwrap_err().to_string().starts_with(&format!("{file}:2: ")));
+        assert!(keys(std::slice::from_ref(&file)).unwrap_err().to_string().starts_with(&format!("{file}:2: ")));
         assert!(keys(&["nowhere".into()]).unwrap_err().to_string().contains("nor is there a file"));
     }
 }
