@@ -85,7 +85,11 @@ pub(super) fn select_sql(connection: &Connection, filter: &Filter) -> Result<(St
     let upload = pick(filter.upload.is_some(), "e.upload = ?", "+e.upload = ?");
     let delivery = pick(filter.delivery.is_some(), "e.delivery = ?", "+e.delivery = ?");
     let account = pick(filter.account.is_some(), "d.account = ?", "+d.account = ?");
-    let kind = pick(filter.kind.is_some(), "e.kind = ?", "+e.kind = ?");
+    // The index of deliveries has the kind too; the few events of one are sorted.
+    let kind = match delivery {
+        "e.delivery = ?" if filter.delivery.is_some() => "e.kind = ?",
+        _ => pick(filter.kind.is_some(), "e.kind = ?", "+e.kind = ?"),
+    };
     let org = pick(filter.org.is_some(), "e.org = ?", "+e.org = ?");
     let (past, until) = match key {
         "d.sequence" => ("d.sequence > ?", "d.sequence <= ?"),

@@ -42,10 +42,9 @@ impl State {
     /// Whether the frontier is that of the newest checkpoint.
     fn is_signed(&self) -> bool {
         let Some(checkpoint) = &self.checkpoint else { return self.frontier.size() == 0 };
-        let signed = Checkpoint::read(checkpoint).is_ok_and(|(checkpoint, _)| {
+        Checkpoint::read(checkpoint).is_ok_and(|(checkpoint, _)| {
             checkpoint.size == self.frontier.size() && checkpoint.root == self.frontier.root()
-        });
-        signed
+        })
     }
 }
 
