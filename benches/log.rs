@@ -4,6 +4,8 @@
 //! `cargo run --release --example log -- [EVENTS] [SESSIONS] [FOLDER]`; a million events, 32 sessions at once, a folder in
 //! the temporary directory that goes away. With a FOLDER the ledger stays there, and is used again if it is there.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: it prints, and ends when something fails")]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

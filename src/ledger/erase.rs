@@ -192,7 +192,7 @@ fn texts(value: &Value, needles: &mut BTreeSet<Vec<u8>>) {
         Value::String(text) => {
             needles.insert(text.clone().into_bytes());
             let quoted = value.to_string();
-            needles.insert(quoted[1..quoted.len() - 1].as_bytes().to_vec());
+            needles.insert(quoted.as_bytes()[1..quoted.len() - 1].to_vec());
         }
         Value::Array(list) => list.iter().for_each(|item| texts(item, needles)),
         Value::Object(fields) => fields.values().for_each(|item| texts(item, needles)),
@@ -400,7 +400,9 @@ fn found_in(path: &Path, pattern: &Regex) -> std::io::Result<bool> {
 /// Opens a file of the ledger for reading, once in the life of the process: closing a descriptor of the database would
 /// drop the locks that SQLite holds on it for this process (POSIX fcntl).
 fn opened(path: &Path) -> std::io::Result<Arc<File>> {
-    static OPENED: Mutex<Vec<((u64, u64), Arc<File>)>> = Mutex::new(Vec::new());
+    /// Device and number of a file, and the file.
+    type Opened = ((u64, u64), Arc<File>);
+    static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let metadata = std::fs::metadata(path)?;
     let inode = (metadata.dev(), metadata.ino());

@@ -60,9 +60,9 @@ fn fetch(client: &Client, suffix: &str, to: &Path) -> PathBuf {
 
 /// The proof of the end of the last upload whose name begins so.
 fn fetch_proof(client: &Client, named: &str, to: &Path) -> PathBuf {
-    let names = client.list("/receipts").into_iter().filter(|name| name.starts_with(named));
+    let mut names = client.list("/receipts").into_iter().filter(|name| name.starts_with(named));
     let is_end = |name: &String| name.ends_with(".tlog-proof") && !name.ends_with(".loaded.tlog-proof");
-    let name = names.filter(is_end).last().unwrap();
+    let name = names.rfind(is_end).unwrap();
     let local = to.join(&name);
     client.sftp(&format!("get \"/receipts/{name}\" \"{}\"\n", local.display())).ok();
     local

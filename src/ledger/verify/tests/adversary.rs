@@ -54,7 +54,8 @@ fn recompute(raw: &Connection) {
             "SELECT e.sequence, e.leaf, d.salt, d.body FROM events e LEFT JOIN details d USING (sequence) ORDER BY 1",
         )
         .unwrap();
-    let rows: Vec<(u64, String, Option<Vec<u8>>, Option<String>)> = rows
+    type Row = (u64, String, Option<Vec<u8>>, Option<String>);
+    let rows: Vec<Row> = rows
         .query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, row.get(3)?)))
         .unwrap()
         .map(|row| row.unwrap())
