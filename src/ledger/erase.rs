@@ -146,8 +146,9 @@ fn of_session(
     let since = begun.and_then(|begun| begun.checked_sub(std::time::Duration::from_secs(3600)).ok());
     let first = match since {
         Some(since) => connection
-            .prepare_cached("SELECT coalesce(min(sequence), 0) FROM events WHERE at >= ?")?
-            .query_row([Micros(since)], |row| row.get::<_, Count>(0))?,
+            .prepare_cached(super::events::FIRST_SINCE)?
+            .query_row([Micros(since)], |row| row.get::<_, Option<Count>>(0))?
+            .unwrap_or(Count(0)),
         None => Count(0),
     };
     let mut statement = connection.prepare_cached(

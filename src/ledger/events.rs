@@ -111,6 +111,10 @@ pub(super) fn select_sql(connection: &Connection, filter: &Filter) -> Result<(St
     Ok((format!("SELECT {EVENT} FROM {tables}{conditions} ORDER BY {key} {order} LIMIT ?"), values))
 }
 
+// With a `+`: the index of times is read, rather than the table from one end until a time fits.
+pub(super) const FIRST_SINCE: &str = "SELECT min(+sequence) FROM events WHERE at >= ?";
+pub(super) const LAST_UNTIL: &str = "SELECT max(+sequence) FROM events WHERE at < ?";
+
 /// The first and the last number among events of that time: they are told nearly, but not quite, in the order of time.
 fn numbers_between(connection: &Connection, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(u64, u64)> {
     let bound = |sql: &str, at: Timestamp| -> Result<Option<u64>> {
@@ -119,14 +123,14 @@ fn numbers_between(connection: &Connection, since: Option<Timestamp>, until: Opt
     };
     let nothing = (1, 0);
     let first = match since {
-        Some(since) => match bound("SELECT min(sequence) FROM events WHERE at >= ?", since)? {
+        Some(since) => match bound(FIRST_SINCE, since)? {
             Some(first) => first,
             None => return Ok(nothing),
         },
         None => 1,
     };
     let last = match until {
-        Some(until) => match bound("SELECT max(sequence) FROM events WHERE at < ?", until)? {
+        Some(until) => match bound(LAST_UNTIL, until)? {
             Some(last) => last,
             None => return Ok(nothing),
         },

@@ -20,7 +20,7 @@ impl From<Wrong> for LedgerError {
 }
 
 /// The one row of `tree`.
-struct State {
+pub(super) struct State {
     frontier: Frontier,
     checkpoint: Option<String>,
 }
@@ -48,21 +48,31 @@ impl State {
     }
 }
 
-/// Takes the events that the open transaction appended into the tree, and signs it. Without any, does nothing.
+/// Reads the tree at the beginning of a transaction, before anything is appended.
 ///
 /// # Errors
 /// Those of the storage; and when the log or its tree is not what was signed last: it was changed by another hand.
-pub(super) fn append(connection: &Connection, signer: &Signer) -> Result<()> {
+pub(super) fn begin(connection: &Connection) -> Result<State> {
     let state = State::read(connection)?;
+    let (size, last) = (state.frontier.size(), events::last(connection)?);
+    if last != size {
+        return Err(Wrong(format!("{size} events were signed, and the log ends with event {last}")).into());
+    }
+    match state.is_signed() {
+        true => Ok(state),
+        false => Err(Wrong(format!("that of {size} events is not the one that was signed")).into()),
+    }
+}
+
+/// Takes the events that the open transaction appended into the tree, and signs it. Without any, does nothing. `state` is
+/// what [`begin`] read in this transaction.
+///
+/// # Errors
+/// Those of the storage.
+pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> Result<()> {
     let (size, last) = (state.frontier.size(), events::last(connection)?);
     if last == size {
         return Ok(());
-    }
-    if last < size {
-        return Err(Wrong(format!("event {size} was signed, and the log ends with {last}")).into());
-    }
-    if !state.is_signed() {
-        return Err(Wrong(format!("that of {size} events is not the one that was signed")).into());
     }
     let mut frontier = state.frontier;
     let mut stays = last / TILE_WIDTH != size / TILE_WIDTH;

@@ -258,11 +258,12 @@ impl Running {
         let tx = Tx { connection, woken: Cell::new(false) };
         execute(connection, "BEGIN IMMEDIATE")?;
         let inside = || -> Result<usize> {
+            let tree = tree::begin(connection)?;
             let stored = store_events(connection, &self.pending)?;
             for job in jobs {
                 run_apart(connection, || job.run(&tx))?;
             }
-            tree::append(connection, &self.writer.signer)?;
+            tree::append(connection, tree, &self.writer.signer)?;
             execute(connection, "COMMIT")?;
             Ok(stored)
         };

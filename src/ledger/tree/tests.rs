@@ -230,7 +230,8 @@ async fn lists_and_proofs_come_from_an_index_whatever_is_asked() {
         }
         explain(EVENT_OF, "events_of_upload (upload=?)")?;
         explain(crate::ledger::leases::HELD_BEFORE, "events_of_delivery (delivery=? AND kind=?)")?;
-        explain("SELECT min(sequence) FROM events WHERE at >= ?", "COVERING INDEX events_by_time (at>?)")?;
+        explain(events::FIRST_SINCE, "COVERING INDEX events_by_time (at>?)")?;
+        explain(events::LAST_UNTIL, "COVERING INDEX events_by_time (at<?)")?;
         Ok(plans)
     });
     for (plan, expected) in plans.await.unwrap() {
