@@ -288,7 +288,7 @@ mod tests {
              keepalive reply_debt sessions_per_account unauthenticated"
         );
         assert_eq!(keys("paths"), "keys runtime state");
-        assert_eq!(keys("intake"), "drafts_expire reorder_window reserve uploads_per_org working_suffixes");
+        assert_eq!(keys("intake"), "drafts_expire reorder_window reserve segments uploads_per_org working_suffixes");
         assert_eq!(keys("queue"), "attempts backoff backoff_max lease lease_max");
         assert_eq!(keys("scan"), "clamd max_size timeout");
         assert_eq!(keys("log"), "format level");

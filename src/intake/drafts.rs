@@ -107,6 +107,7 @@ impl Intake {
         facts.set_size(size);
         facts.set_sealed(segments.whole().min(size));
         facts.set_held(segments.held());
+        facts.set_as_closed(closed);
         let count = segments.all().len();
         let origin: Origin = self.0.origin(admitted.org, before.upload);
         let lane = Lane::resume(Pieces::resume(origin, Some(self.0.keeper(&facts)), segments));

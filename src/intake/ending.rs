@@ -393,7 +393,6 @@ pub(super) fn leave(
             intake.recorder.record(event).await;
         } else {
             handle.abort();
-            intake.forget(facts.upload).await;
             intake.aborted(&facts, &why).await;
         }
         drop(entry);
@@ -419,7 +418,6 @@ pub(super) fn abort(
     let (intake, facts, why) = (intake.clone(), facts.clone(), why.to_owned());
     Some(runtime.spawn(async move {
         // The entry goes last: a drain that sees none left has its events.
-        intake.forget(facts.upload).await;
         intake.aborted(&facts, &why).await;
         drop(entry);
     }))

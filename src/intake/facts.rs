@@ -72,6 +72,8 @@ pub(super) struct Progress {
     told: AtomicU64,
     /// Bytes of the longest WRITE.
     widest: AtomicU64,
+    /// It is a closed draft that was opened again, and nothing was written yet.
+    as_closed: AtomicBool,
     /// The time that the client wants kept.
     modified: Mutex<Option<Timestamp>>,
     ended: AtomicBool,
@@ -148,6 +150,12 @@ impl Facts {
     }
     pub(super) fn set_widest(&self, bytes: u64) {
         self.progress.widest.store(bytes, Ordering::Relaxed);
+    }
+    pub(super) fn is_as_closed(&self) -> bool {
+        self.progress.as_closed.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_as_closed(&self, closed: bool) {
+        self.progress.as_closed.store(closed, Ordering::Relaxed);
     }
     pub(super) fn modified(&self) -> Option<Timestamp> {
         *lock(&self.progress.modified)

@@ -80,8 +80,8 @@ impl Inner {
         self.clock.now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok()
     }
 
-    /// What a lost connection left becomes a draft: the part of it that has no gap. False when there is nothing to keep,
-    /// or a newer upload has its name.
+    /// What a lost connection left becomes a draft: the part of it that has no gap; a closed one that nothing was written
+    /// to stays closed. False when there is nothing to keep, or a newer upload has its name.
     pub(super) async fn kept(&self, facts: &Arc<Facts>, segments: Segments) -> bool {
         let whole = segments.whole();
         let (place, name) = facts.label();
@@ -90,9 +90,10 @@ impl Inner {
             let _ = tokio::task::spawn_blocking(move || drop(segments)).await;
             return false;
         }
-        let segments = self.cut(facts, segments, whole, false).await;
+        let closed = facts.is_as_closed();
+        let segments = self.cut(facts, segments, whole, closed).await;
         facts.set_size(whole);
-        self.keep(facts, Body::Pieces(segments), false).await;
+        self.keep(facts, Body::Pieces(segments), closed).await;
         true
     }
 
@@ -130,13 +131,10 @@ impl Inner {
     }
 
     /// Writes a waiting draft's ticket anew: its name changed.
-    pub(super) async fn rewrite(self: &Arc<Self>, upload: UploadId) {
-        let inner = self.clone();
-        let rewrite = move || {
-            let write = |draft: &mut Draft| inner.tickets.keep(&draft.facts, &draft.body, draft.closed);
-            inner.registry.with_draft(upload, write)
-        };
-        let _ = tokio::task::spawn_blocking(rewrite).await;
+    pub(super) async fn rewrite(&self, upload: UploadId) {
+        if let Some(Draft { facts, body, closed, .. }) = self.registry.complete(upload) {
+            self.keep(&facts, body, closed).await;
+        }
     }
 
     /// Forgets the keys of an upload that has ended.

@@ -268,6 +268,10 @@ impl Worker {
             let job = {
                 let mut state = self.shared.state();
                 if state.aborted {
+                    drop(state);
+                    if let Some(Engine::Ready(work)) = &self.engine {
+                        work.forget();
+                    }
                     return;
                 }
                 match state.queue.pop_front() {
@@ -385,6 +389,17 @@ impl Work {
         match self {
             Work::Pass(pipeline) => pipeline.finish(want).map(Ended::Whole),
             Work::Pieces(pieces) => pieces.end().map(Ended::Pieces),
+        }
+    }
+
+    /// Its ticket goes: nobody else writes one any more.
+    fn forget(&self) {
+        let keeper = match self {
+            Work::Pass(pipeline) => pipeline.keeper(),
+            Work::Pieces(pieces) => pieces.keeper(),
+        };
+        if let Some(keeper) = keeper {
+            keeper.forget();
         }
     }
 

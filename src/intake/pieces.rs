@@ -45,6 +45,10 @@ impl Pieces {
         Ok(pieces)
     }
 
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
+    }
+
     /// Bytes that came in this session.
     pub(super) fn received(&self) -> u64 {
         self.received

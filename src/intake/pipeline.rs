@@ -273,6 +273,10 @@ impl Pipeline {
         self.stop.is_some()
     }
 
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
+    }
+
     /// Bytes that came so far.
     pub(super) fn size(&self) -> u64 {
         self.size

@@ -129,6 +129,7 @@ impl Inner {
 
     /// Tells the audit log of an upload that came to nothing.
     pub(super) async fn aborted(&self, facts: &Facts, why: &str) {
+        self.forget(facts.upload).await;
         let now = self.clock.now();
         self.log(facts, now, "upload aborted", Some(why));
         self.recorder.record(event(facts, Kind::UploadAborted, facts.actor.clone(), now).with("reason", why)).await;

@@ -138,6 +138,13 @@ impl Keeper {
         });
         self.tickets.write(&self.facts, State::Writing, parts(segments).chain(open));
     }
+
+    /// The upload came to nothing.
+    pub(super) fn forget(&self) {
+        if let Err(error) = self.tickets.remove(self.facts.upload) {
+            tracing::warn!(upload.id = %self.facts.upload, %error, "a ticket could not be removed; the next start will");
+        }
+    }
 }
 
 /// A segment that is being written, as [`super::sealing::Sealing::file`] tells it, and where it begins.

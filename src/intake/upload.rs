@@ -117,6 +117,7 @@ impl Upload {
             return self.stop(Refusal::unsupported(why));
         }
         self.writes.part(offset, bytes.len());
+        self.facts.set_as_closed(false);
         self.facts.set_widest(self.writes.widest());
         self.facts.set_held(self.facts.held() + bytes.len() as u64);
         match taken {
@@ -204,6 +205,9 @@ impl Upload {
     /// The upload has failed, or is one that is not cut.
     pub async fn set_size(&mut self, size: u64) -> Result<(), Refusal> {
         self.fault()?;
+        if size != self.size() {
+            self.facts.set_as_closed(false);
+        }
         if size >= self.size() {
             self.stretched = if size > self.order.end() { size } else { self.stretched };
             return Ok(());

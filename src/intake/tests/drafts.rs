@@ -104,6 +104,9 @@ async fn a_closed_draft_is_gone_on_with_too_and_completed_by_its_rename() {
     assert!(matches!(upload.close().await, Ok(Closed::Draft { size: 600_000 })));
     let untouched = house.resume("a.csv.part", false).await.unwrap();
     assert!(matches!(untouched.close().await, Ok(Closed::Draft { size: 600_000 })));
+    // Nor does a connection that is lost then make it less than closed.
+    drop(house.resume("a.csv.part", false).await.unwrap());
+    house.idle().await;
     let receipt = accepted(house.rename("a.csv.part", "a.csv").await);
     assert_eq!(receipt.sha256, sha256(&plain));
     house.assert_settled().await;
