@@ -284,6 +284,31 @@ fn interrupted_openssh_closes_what_it_sent_and_that_is_told_from_a_whole_file() 
     }
 }
 
+/// The real client, told to stop as a terminal's Ctrl-C tells it: it cuts the file to what was answered, and closes it.
+#[test]
+fn openssh_interrupted_by_ctrl_c_is_noticed() {
+    let gateway = Gateway::start(Setup::new());
+    let dir = fresh_dir("interrupted");
+    let file = dir.path().join("content");
+    std::fs::write(&file, csv(40_000_000, 3)).unwrap();
+    // Slowed down, so that it is in the middle of it when it is told.
+    let mut command = gateway.harbour().command("sftp");
+    command.args(["-l", "40000", "-b", "-", "harbour-nightly@127.0.0.1"]);
+    let running = crate::harness::start(command, format!("put {} /bulk/extract.bin\n", file.display()).as_bytes());
+    eventually("a part of it to be sealed", || {
+        let drafts = gateway.command(&["upload", "list", "--drafts"]).ok().stdout;
+        drafts.contains("extract.bin").then_some(())
+    });
+    running.interrupt();
+    eventually("its end", || (gateway.uploads().len() + gateway.events_of(Kind::DraftKept).len() > 0).then_some(()));
+    let rows = gateway.uploads();
+    println!("{} closed, {} lost", rows.len(), gateway.events_of(Kind::DraftKept).len());
+    for row in rows {
+        assert!(row.receipt.size < 40_000_000);
+        assert!(row.receipt.report.flag_names().contains(&"interrupted".into()), "{:?}", row.receipt);
+    }
+}
+
 #[test]
 fn a_marker_or_a_late_companion_completes_what_waits_for_it() {
     let mut gateway = Gateway::prepare(Setup::new());

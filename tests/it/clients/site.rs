@@ -1,5 +1,6 @@
 //! Where a row is run: a gateway with a key of each kind, the files that clients want, and a way that breaks.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -160,6 +161,26 @@ impl Site {
             (ended > 0 && of(Kind::UploadAccepted) == 0 && ended == of(Kind::UploadBegun)).then_some(())
         })
         .is_some()
+    }
+
+    /// Waits until no session writes an upload any more; a little, where one was cut off.
+    pub fn await_nothing_under_way(&self) {
+        let kinds = [
+            Kind::UploadAccepted,
+            Kind::UploadRejected,
+            Kind::UploadAborted,
+            Kind::DraftClosed,
+            Kind::DraftKept,
+            Kind::DraftRemoved,
+        ];
+        until(|| {
+            let events = self.gateway.events();
+            let uploads = |kinds: &[Kind]| -> BTreeSet<_> {
+                let of = events.iter().filter(|logged| kinds.contains(&logged.event.kind));
+                of.filter_map(|logged| logged.event.upload).collect()
+            };
+            uploads(&[Kind::UploadBegun]).is_subset(&uploads(&kinds)).then_some(())
+        });
     }
 
     /// Whether a listed file gets this time (seconds).
