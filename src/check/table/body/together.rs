@@ -65,9 +65,12 @@ impl Body {
         let Self { rules, columns, needed, .. } = self;
         let policy = &rules.policy;
         let fields = rules.schema.as_ref().map_or(&[][..], |schema| &schema.fields);
-        let mut right = u64::MAX;
+        let mut right = u64::MAX >> (Cells::MOST - batch.len().clamp(1, Cells::MOST));
         let mut needed = needed.iter_mut().peekable();
         for (place, column) in columns.iter().enumerate() {
+            if right == 0 {
+                break;
+            }
             let values = needed.next_if(|needed| needed.column == place).map(|needed| &mut needed.values[..]);
             let Some(field) = column.field.and_then(|field| fields.get(field)) else { continue };
             let cells = batch.column(place);
