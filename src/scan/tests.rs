@@ -179,7 +179,7 @@ fn an_answer_before_the_end_is_none() {
             let mut fake = fake(end);
             if !answer.ends_with(b"\0") {
                 // The rest of the answer is waited for in vain.
-                fake.settings.timeout = Duration::from_millis(600);
+                fake.settings.timeout = Duration::from_secs(3);
             }
             let done = scan(&fake.settings, &vec![b'x'; 4 << 20], 1 << 16);
             unavailable(
