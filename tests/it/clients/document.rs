@@ -34,7 +34,14 @@ pub fn settle(row: &Row) -> Result<(), String> {
         return Err(differs(stands, &line));
     }
     let stands = block_of(&text, row.title).ok_or_else(|| missing(row.title))?;
-    if stands != block { Err(differs(stands, &block)) } else { Ok(()) }
+    if lines_of(stands) != lines_of(&block) { Err(differs(stands, &block)) } else { Ok(()) }
+}
+
+/// A client and the `ssh` that it runs write to one terminal, each when it comes to it: their order is no difference.
+fn lines_of(block: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = block.lines().collect();
+    lines.sort_unstable();
+    lines
 }
 
 fn missing(title: &str) -> String {

@@ -212,6 +212,8 @@ impl Site {
             (r"127\.0\.0\.1", "sftp.example.org"),
             (r"port \d+", "port 2222"),
             (r"Attempt \d/\d", "Attempt N/3"),
+            (r"\r\n", "\n"),
+            // Progress, written over itself.
             (r"[^\n]*\r", ""),
         ] {
             text = Regex::new(pattern).unwrap().replace_all(&text, becomes).into_owned();
