@@ -176,7 +176,7 @@ fn plaintext_is_nowhere_after_a_rejection_by_content_nor_in_its_reports() {
         let reports = fresh_dir("reports");
         gateway.harbour().sftp(&format!("get /receipts/* {}/\n", reports.path().display())).ok();
         let reports = files_under(reports.path());
-        assert_eq!(reports.len(), 2);
+        assert_eq!(reports.len(), 3, "as JSON, as text, and its proof");
         assert!(!reports.iter().any(|report| find_bytes(report, canary.text.as_bytes())), "a report holds a value");
         assert!(!gateway.log_lines().join("\n").contains(&canary.text), "the log holds a value");
 

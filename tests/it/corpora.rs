@@ -230,7 +230,9 @@ fn precheck_and_an_upload_give_the_same_verdict_on_every_case() {
     let uploads = gateway.uploads();
     assert_eq!(uploads.len(), cases.len(), "not every case has its receipt");
     for upload in uploads {
-        let receipt = &upload.receipt;
+        let mut receipt = upload.receipt;
+        // Told of the writes, which came in random pieces, not of the content.
+        receipt.report.flags.retain(|flag| flag.rule != "interrupted");
         let (verdict, report) = &prechecked[receipt.name.as_str()];
         assert_eq!(receipt.verdict.as_str(), verdict, "{}: {:?}", receipt.name, receipt.reasons);
         let told = |report: &Report| report.first.iter().map(faults::brief).collect::<Vec<_>>();

@@ -72,7 +72,8 @@ impl Stream {
                 let handle = text_field(&mut fields)?;
                 let offset = (u64::from(number(&mut fields)?) << 32) | u64::from(number(&mut fields)?);
                 let data = text_field(&mut fields)?;
-                if fields.is_empty() && !data.is_empty() {
+                // Bytes behind the data are passed over: some clients send their whole buffer.
+                if !data.is_empty() {
                     self.writes.entry(handle.to_vec()).or_default().push((offset, data.to_vec()));
                 }
             }
@@ -98,18 +99,21 @@ impl Known {
     }
 }
 
-/// The file that these writes make; none when they overlap or leave a gap.
+/// The file that these writes make, one after the other, later ones over earlier ones; none when they leave a gap.
 fn assembled(writes: &[(u64, Vec<u8>)]) -> Option<Vec<u8>> {
-    let mut sorted: Vec<_> = writes.iter().collect();
-    sorted.sort_by_key(|(offset, _)| *offset);
-    let mut whole = Vec::new();
-    for (offset, data) in sorted {
-        if *offset != whole.len() as u64 {
-            return None;
-        }
-        whole.extend_from_slice(data);
+    let end = writes.iter().map(|(offset, data)| offset.saturating_add(data.len() as u64)).max().unwrap_or(0);
+    let sent: u64 = writes.iter().map(|(_, data)| data.len() as u64).sum();
+    if end > sent {
+        return None;
     }
-    Some(whole)
+    let mut whole = vec![None; usize::try_from(end).ok()?];
+    for (offset, data) in writes {
+        let start = usize::try_from(*offset).ok()?;
+        for (place, byte) in whole[start..].iter_mut().zip(data) {
+            *place = Some(*byte);
+        }
+    }
+    whole.into_iter().collect()
 }
 
 pub fn number(fields: &mut &[u8]) -> Option<u32> {
