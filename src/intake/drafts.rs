@@ -98,7 +98,7 @@ impl Intake {
         if !closed && told > 0 && told < segments.size() {
             segments = self.0.cut(&before, segments, told, closed).await;
         }
-        let facts = Facts::new(principal, before.upload, before.began, admitted, before.label());
+        let facts = Facts::new(principal, before.upload, before.began, admitted, before.label(), before.old);
         if let Some(modified) = before.modified() {
             facts.set_modified(modified);
         }

@@ -341,9 +341,10 @@ impl End {
     /// Keeps what the pass left, or removes it; the size of the object that is kept. From then on nothing here opens it:
     /// the keys of the draft that it was are gone, with its other files.
     async fn keep(&mut self, stored: Stored, wanted: bool) -> Result<Option<u64>, Broken> {
-        let (tickets, upload, segments) = (self.intake.tickets.clone(), self.facts.upload, self.segments.take());
+        let (tickets, facts, segments) = (self.intake.tickets.clone(), self.facts.clone(), self.segments.take());
+        let upload = facts.upload;
         let work = move || -> std::io::Result<Option<u64>> {
-            let forgotten = tickets.remove(upload);
+            let forgotten = tickets.end(&facts);
             drop(segments);
             if let (Err(_), Stored::Object { .. }) = (&forgotten, &stored) {
                 tickets.vault.remove(upload)?;

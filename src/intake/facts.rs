@@ -30,6 +30,8 @@ pub(super) struct Facts {
     /// Where and under which name it is listed; a draft may be renamed.
     pub label: Mutex<(Place, FileName)>,
     pub progress: Progress,
+    /// It began before this daemon did: at the next start only its ticket tells that it has no end yet.
+    pub old: bool,
     /// Cancelled when the session's part is over: it is a draft, or nothing.
     pub over: CancellationToken,
 }
@@ -88,6 +90,7 @@ impl Facts {
         began: Timestamp,
         admitted: &Admitted<'_>,
         label: (Place, FileName),
+        old: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
             turn: Self::next_turn(),
@@ -101,6 +104,7 @@ impl Facts {
             began,
             label: Mutex::new(label),
             progress: Progress::default(),
+            old,
             over: CancellationToken::new(),
         })
     }

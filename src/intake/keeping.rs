@@ -171,9 +171,8 @@ impl Inner {
     pub(super) async fn discard(&self, draft: Draft, kind: Kind, actor: Actor, why: &str) {
         let event = ending::event(&draft.facts, kind, actor, self.clock.now()).with("reason", why);
         tracing::info!(upload.id = %draft.facts.upload, org = %draft.facts.org, reason = why, "draft removed");
-        self.forget(draft.facts.upload).await;
+        self.end_with(&draft.facts, event).await;
         // Dropping it removes its files.
         let _ = tokio::task::spawn_blocking(move || drop(draft)).await;
-        self.recorder.record(event).await;
     }
 }

@@ -168,7 +168,7 @@ impl Intake {
         self.0.room(principal.org(), admitted.org.quota, config.intake.reserve).await?;
 
         let began = self.0.clock.now();
-        let facts = Facts::new(principal, UploadId::new(began), began, &admitted, (place.clone(), name.clone()));
+        let facts = Facts::new(principal, UploadId::new(began), began, &admitted, (place.clone(), name.clone()), false);
         let lane = Lane::new(self.0.seed(&config, &admitted, &facts, 0, true).await?);
         if !self.0.registry.enter(&facts, lane.handle(), config.intake.uploads_per_org) {
             return Err(Refusal::denied(format!(

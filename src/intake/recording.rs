@@ -7,7 +7,7 @@ use super::ending::{End, event};
 use super::facts::Facts;
 use super::pipeline::{Broken, Cause, Finished};
 use super::upload::failure;
-use crate::audit::{Kind, REASONS, Receipt, Report, Verdict};
+use crate::audit::{Event, Kind, REASONS, Receipt, Report, Verdict};
 use crate::ledger::Ended;
 use crate::types::*;
 
@@ -74,6 +74,7 @@ impl Inner {
         {
             tracing::warn!(upload.id = %facts.upload, %error, "the time that the client set was not recorded");
         }
+        self.settled(facts).await;
         self.log(facts, receipt.time, "upload accepted", None);
         Ok(receipt)
     }
@@ -112,6 +113,7 @@ impl Inner {
             let what = "the file was not taken, and the gateway could not record why";
             return Refusal::failure(format!("{what}: {reasons}"));
         };
+        self.settled(facts).await;
         self.log(facts, receipt.time, "upload rejected", Some(&reasons));
         Refusal::rejected(reasons)
     }
@@ -129,10 +131,31 @@ impl Inner {
 
     /// Tells the audit log of an upload that came to nothing.
     pub(super) async fn aborted(&self, facts: &Facts, why: &str) {
-        self.forget(facts.upload).await;
         let now = self.clock.now();
         self.log(facts, now, "upload aborted", Some(why));
-        self.recorder.record(event(facts, Kind::UploadAborted, facts.actor.clone(), now).with("reason", why)).await;
+        self.end_with(facts, event(facts, Kind::UploadAborted, facts.actor.clone(), now).with("reason", why)).await;
+    }
+
+    /// The ledger has the end of an upload: what is left of its ticket goes.
+    async fn settled(&self, facts: &Facts) {
+        if facts.old {
+            self.forget(facts.upload).await;
+        }
+    }
+
+    /// Tells an end, then forgets the ticket. Of an upload that began before this daemon the log must have it first: the
+    /// next start would not miss it. Should the ledger fail, the ticket stays for the next start to tell.
+    pub(super) async fn end_with(&self, facts: &Facts, event: Event) {
+        if !facts.old {
+            self.forget(facts.upload).await;
+            return self.recorder.record(event).await;
+        }
+        match self.ledger.record(event).await {
+            Ok(()) => self.forget(facts.upload).await,
+            Err(error) => {
+                tracing::error!(upload.id = %facts.upload, %error, "an upload's end was not recorded; the next start will");
+            }
+        }
     }
 
     pub(super) fn log(&self, facts: &Facts, now: Timestamp, what: &str, reason: Option<&str>) {

@@ -124,11 +124,8 @@ async fn drafts(
     };
     for (upload, bytes) in found {
         let facts = ticket::facts(&bytes);
-        // It ended, and was killed before its ticket was gone: the ledger knows more.
-        let ended = match &facts {
-            Some(ticket) => ledger.receipt(&ticket.org, upload, Timestamp::UNIX_EPOCH).await?.is_some(),
-            None => false,
-        };
+        // It has its end, and the daemon was killed before its ticket was gone.
+        let ended = ledger.has_ended(upload).await?;
         if let (Some(ticket), false) = (&facts, ended) {
             begun(ledger, ticket).await?;
         }
@@ -148,6 +145,11 @@ async fn drafts(
         };
         let gone = match draft {
             None => None,
+            // Its keys were gone before the ledger was asked, which never answered.
+            Some(_) if facts.as_ref().is_some_and(|ticket| ticket.state == State::Ending) => {
+                recovered.aborted.push(upload);
+                Some(event(Kind::UploadAborted).with("reason", STOPPED))
+            }
             Some(Ok((draft, State::Writing))) if draft.facts.size() == 0 => {
                 recovered.aborted.push(upload);
                 Some(event(Kind::UploadAborted).with("reason", STOPPED))
@@ -166,7 +168,7 @@ async fn drafts(
                 Some(event(Kind::DraftDiscarded).with("reason", why))
             }
         };
-        // The event first: should this be killed now, the next start tells it once more.
+        // The event first: should this be killed now, the next start sees that it is told.
         if let Some(event) = gone {
             ledger.record(event).await?;
         }
@@ -219,6 +221,7 @@ async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::R
         began: ticket.began,
         label: Mutex::new((place, ticket.name)),
         progress: Progress::default(),
+        old: true,
         over: CancellationToken::new(),
     });
     facts.set_size(segments.size());

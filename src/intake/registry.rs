@@ -331,6 +331,7 @@ mod tests {
             began: Timestamp::UNIX_EPOCH,
             label: Mutex::new((Place::Inbox, name.parse().unwrap())),
             progress: Progress::default(),
+            old: false,
             over: CancellationToken::new(),
         })
     }

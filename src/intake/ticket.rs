@@ -69,6 +69,8 @@ pub enum State {
     Kept,
     /// It was closed, and waits for what completes it.
     Closed,
+    /// Its keys are gone, and the ledger is asked to record its end.
+    Ending,
 }
 
 impl State {
@@ -77,6 +79,7 @@ impl State {
             State::Writing => "writing",
             State::Kept => "kept",
             State::Closed => "closed",
+            State::Ending => "ending",
         }
     }
 }
@@ -141,6 +144,10 @@ impl Keeper {
 
     /// The upload came to nothing.
     pub(super) fn forget(&self) {
+        if self.facts.old {
+            // Its end is told first, and the ticket goes then.
+            return;
+        }
         if let Err(error) = self.tickets.remove(self.facts.upload) {
             tracing::warn!(upload.id = %self.facts.upload, %error, "a ticket could not be removed; the next start will");
         }
@@ -169,6 +176,12 @@ impl Tickets {
 
     /// One that cannot be written costs the draft at the next kill, no more than that: it is logged.
     fn write(&self, facts: &Facts, state: State, parts: impl Iterator<Item = (Extent, RunKey)>) {
+        if let Err(error) = self.put(facts, state, parts) {
+            tracing::warn!(upload.id = %facts.upload, error, "a draft's ticket could not be written: it would not survive a restart");
+        }
+    }
+
+    fn put(&self, facts: &Facts, state: State, parts: impl Iterator<Item = (Extent, RunKey)>) -> Result<(), String> {
         let (place, name) = facts.label();
         let (segments, parts): (Vec<Extent>, Vec<RunKey>) = parts.unzip();
         let mut keys = Zeroizing::new(Vec::with_capacity(parts.len() * RUN_KEY + TAG));
@@ -189,16 +202,23 @@ impl Tickets {
             widest: facts.widest(),
             segments,
         };
-        let sealed = seal(&self.key, &ticket, &mut keys);
-        let written = sealed
-            .map_err(|error| error.to_string())
-            .and_then(|sealed| self.vault.write_ticket(facts.upload, &sealed).map_err(|error| error.to_string()));
-        if let Err(error) = written {
-            tracing::warn!(upload.id = %facts.upload, error, "a draft's ticket could not be written: it would not survive a restart");
-        }
+        let sealed = seal(&self.key, &ticket, &mut keys).map_err(|error| error.to_string())?;
+        self.vault.write_ticket(facts.upload, &sealed).map_err(|error| error.to_string())
     }
 
-    /// Forgets a draft's keys, as far as the disk knows them.
+    /// Forgets an upload's keys, as far as the disk knows them, before the ledger records its end. Of one that began before
+    /// this daemon a ticket without keys stays until that is done: nothing else would tell the next start of it.
+    ///
+    /// # Errors
+    /// The ticket stays, with its keys.
+    pub(super) fn end(&self, facts: &Facts) -> std::io::Result<()> {
+        if facts.old && self.put(facts, State::Ending, std::iter::empty()).is_ok() {
+            return Ok(());
+        }
+        self.remove(facts.upload)
+    }
+
+    /// Forgets a draft.
     ///
     /// # Errors
     /// The ticket stays.
@@ -280,19 +300,22 @@ pub struct Waiting {
 /// The spool cannot be read.
 pub fn waiting(vault: &Vault) -> std::io::Result<Vec<Waiting>> {
     let tickets = vault.tickets()?;
-    let waiting = tickets.iter().filter_map(|(_, ticket)| facts(ticket)).map(|ticket| Waiting {
-        size: ticket.size(vault),
-        upload: ticket.upload,
-        organisation: ticket.org,
-        account: ticket.account,
-        dataset: ticket.dataset,
-        place: ticket.place,
-        name: ticket.name,
-        segments: ticket.segments.len(),
-        state: ticket.state,
-        since: ticket.since,
-        began: ticket.began,
-    });
+    let waiting =
+        tickets.iter().filter_map(|(_, ticket)| facts(ticket)).filter(|ticket| ticket.state != State::Ending).map(
+            |ticket| Waiting {
+                size: ticket.size(vault),
+                upload: ticket.upload,
+                organisation: ticket.org,
+                account: ticket.account,
+                dataset: ticket.dataset,
+                place: ticket.place,
+                name: ticket.name,
+                segments: ticket.segments.len(),
+                state: ticket.state,
+                since: ticket.since,
+                began: ticket.began,
+            },
+        );
     Ok(waiting.collect())
 }
 

@@ -11,7 +11,7 @@ use super::filter::{Where, bound};
 use super::rows::{Count, Micros, all};
 use super::{Filter, LeafRow, Logged, Result};
 use crate::audit::{Event, leaf};
-use crate::types::Timestamp;
+use crate::types::{Timestamp, UploadId};
 
 /// What is read of an event: from the tables `events e` and `details d`.
 const EVENT: &str = "e.sequence, e.leaf, d.body";
@@ -152,6 +152,16 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Event>> {
          ORDER BY e.sequence",
     ))?;
     all(&mut statement, [], |row| Ok(logged(row)?.event))
+}
+
+/// The same ends as above.
+pub(super) fn has_ended(connection: &Connection, upload: UploadId) -> Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM events WHERE upload = ? AND +kind IN
+             ('upload.accepted', 'upload.rejected', 'upload.aborted', 'draft.removed', 'draft.expired', 'draft.discarded',
+              'companion.received'))",
+    )?;
+    Ok(statement.query_row([upload.to_string()], |row| row.get(0))?)
 }
 
 /// The number of the newest event; 0 for none.

@@ -435,4 +435,9 @@ impl Ledger {
     pub async fn unfinished(&self) -> Result<Vec<Event>> {
         self.0.readers.read(events::unfinished).await
     }
+
+    /// Whether an upload has its end in the audit log, whatever it was; for recovery.
+    pub async fn has_ended(&self, upload: UploadId) -> Result<bool> {
+        self.0.readers.read(move |connection| events::has_ended(connection, upload)).await
+    }
 }

@@ -225,3 +225,39 @@ async fn without_their_key_drafts_are_discarded_and_told() {
     assert_eq!(discarded.detail["name"], "b.csv.part");
     assert!(discarded.detail["reason"].as_str().unwrap().contains("started anew"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draft_of_an_earlier_start_has_its_end_told_whenever_the_daemon_is_killed() {
+    let mut house = House::new().await;
+    for name in ["a.csv.part", "b.csv.part"] {
+        house.put(name, &plaintext(300_000)).await.unwrap();
+    }
+    house.told().await;
+    for _ in 0..2 {
+        // The next recovery looks for missing ends behind this only.
+        house.ledger.record(Event::new(house.clock.now(), Kind::DaemonStarted, Actor::gateway())).await.unwrap();
+        let intake = restarted(&house).await;
+        std::mem::forget(std::mem::replace(&mut house.intake, intake));
+    }
+    let facts = |name: &str| {
+        let found = house.intake.0.registry.find(house.principal.org(), &Place::Inbox, &name.parse().unwrap());
+        let Some(registry::Found::Kept { facts, .. }) = found else { panic!("no draft {name}") };
+        facts
+    };
+    let (asked, removed) = (facts("a.csv.part"), facts("b.csv.part"));
+    assert!(asked.old && removed.old);
+    // Killed after the keys were forgotten and before the ledger answered; and after an end was told, before its ticket went.
+    house.intake.0.tickets.end(&asked).unwrap();
+    let event = ending::event(&removed, Kind::DraftRemoved, Actor::gateway(), house.clock.now());
+    house.ledger.record(event).await.unwrap();
+    let recovered = house.recover(&house.ledger).await;
+    assert_eq!((recovered.aborted, recovered.drafts.len()), (vec![asked.upload], 0));
+    assert_eq!((house.bench.spooled(), house.bench.vault.tickets().unwrap().len()), (0, 0));
+    let told = house.told().await;
+    for (facts, kind) in [(asked, Kind::UploadAborted), (removed, Kind::DraftRemoved)] {
+        let ends = [Kind::UploadAborted, Kind::DraftRemoved, Kind::DraftDiscarded];
+        let own: Vec<_> =
+            told.iter().filter(|event| event.upload == Some(facts.upload)).map(|event| event.kind).collect();
+        assert_eq!(own.iter().filter(|told| ends.contains(told)).collect::<Vec<_>>(), [&kind], "{own:?}");
+    }
+}
