@@ -166,15 +166,15 @@ impl<'a> Upload<'a> {
         })
     }
 
-    /// `put`, then `reput` as often as it takes; where there is nothing to go on with, `put` again.
+    /// `put`, then `reput` as often as it takes; `put` again now and then, for a draft may be lost before its first chunk.
     fn by_sftp(&self, file: &Path, attempt: usize) -> bool {
-        let verb = if attempt % 3 == 1 { "put" } else { "reput" };
+        let verb = if attempt % 10 == 1 { "put" } else { "reput" };
         self.client.sftp(&format!("{verb} {} /{}\n", file.display(), self.name)).succeeded()
     }
 
     fn by_working_name(&self, file: &Path, attempt: usize) -> bool {
         let part = format!("/{}.part", self.name);
-        let verb = if attempt % 4 == 1 { "put" } else { "-reput" };
+        let verb = if attempt % 10 == 1 { "put" } else { "-reput" };
         // A reput of a draft that is whole is an error to sftp; then only the rename is missing.
         let batch = format!("{verb} {} {part}\nrename {part} /{}\n", file.display(), self.name);
         self.client.sftp(&batch).succeeded()
@@ -190,7 +190,7 @@ impl<'a> Upload<'a> {
         let size = (stat.kind == 105).then(|| u64::from_be_bytes(stat.body[4..12].try_into().unwrap()) as usize);
         let anew = flag::WRITE | flag::CREATE | flag::TRUNCATE;
         let (flags, from) = match size {
-            Some(size) if size < self.content.len() && dice.within(0..8) > 0 => (flag::WRITE, size),
+            Some(size) if size < self.content.len() && dice.within(0..20) > 0 => (flag::WRITE, size),
             _ => (anew, 0),
         };
         let open = [string(path.as_bytes()), flags.to_be_bytes().to_vec(), vec![0; 4]].concat();

@@ -114,7 +114,7 @@ pub(super) fn verify(file: &Path, verification: Verification) -> Result<Verified
 /// Connections of the threads and one for the caller, all in one snapshot of the log: what is committed meanwhile is not
 /// half seen.
 fn at_one_moment(file: &Path) -> Result<Vec<Connection>> {
-    let connections = (0..=THREADS).map(|_| file::open_reader(file)).collect::<Result<Vec<_>>>()?;
+    let connections = (0..=THREADS).map(|_| file::open_whole_reader(file)).collect::<Result<Vec<_>>>()?;
     for _ in 0..TRIES {
         let mut ends = Vec::with_capacity(connections.len());
         for connection in &connections {
