@@ -30,7 +30,8 @@ fn whatever_breaks_what_is_accepted_is_what_was_sent() {
     let long = uploads > 100;
     let mut dice = Dice::new();
     let mut gateway = Gateway::start(Setup::new().in_memory().limits("sessions_per_account = 1000"));
-    let proxy = Proxy::start(gateway.port(), dice.within(1..u64::MAX >> 1));
+    let (seed, most) = (dice.within(1..u64::MAX >> 1), if long { 8_000_000 } else { 2_000_000 });
+    let proxy = Proxy::start(gateway.port(), seed, most);
     let client = Client::new("harbour-nightly", &keys().ssh("harbour"), &gateway.known_hosts(), proxy.port());
     let sizes: Vec<usize> = (0..uploads).map(|_| size(&mut dice, long)).collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -56,7 +57,7 @@ fn whatever_breaks_what_is_accepted_is_what_was_sent() {
             .collect();
         while done.load(Ordering::SeqCst) < uploads && clients.iter().any(|client| !client.is_finished()) {
             // Random is the point here: the moment of the kill is what varies.
-            std::thread::sleep(Duration::from_millis(dice.within(300..4_000)));
+            std::thread::sleep(Duration::from_millis(dice.within(300..if long { 4_000 } else { 800 })));
             gateway.kill();
             kills += 1;
             sealed.look(&gateway.path("state"), &gateway.runtime().join("spool.key"));
@@ -92,8 +93,8 @@ fn whatever_breaks_what_is_accepted_is_what_was_sent() {
 /// Mostly small, a few large: up to 50 MB in the long campaign.
 fn size(dice: &mut Dice, long: bool) -> usize {
     let bytes = match (dice.within(0..10), long) {
-        (0..4, _) => dice.within(200..400_000),
-        (4..8, _) | (_, false) => dice.within(400_000..4_000_000),
+        (0..4, true) => dice.within(200..400_000),
+        (4..8, true) | (_, false) => dice.within(400_000..4_000_000),
         (8, true) => dice.within(4_000_000..15_000_000),
         (_, true) => dice.within(15_000_000..50_000_000),
     };
@@ -233,7 +234,7 @@ fn the_proxy_cuts_and_otherwise_changes_nothing() {
             std::thread::spawn(move || std::io::copy(&mut stream.try_clone().unwrap(), &mut &stream));
         }
     });
-    let proxy = Proxy::start(port, 7);
+    let proxy = Proxy::start(port, 7, 8_000_000);
     let (mut whole, mut cut) = (0, 0);
     let deadline = Instant::now() + PATIENCE;
     while (whole == 0 || cut == 0) && Instant::now() < deadline {

@@ -201,15 +201,18 @@ fn clients_habits_are_met() {
 }
 
 #[test]
-fn directories_links_and_renames_of_the_accepted_are_refused() {
+fn directories_links_and_renames_of_the_accepted_are_refused_and_its_removal_only_takes_it_off_the_list() {
     let gateway = Gateway::start(Setup::new());
     gateway.put(&gateway.harbour(), &csv(1_000, 1), "/visits.csv");
     for line in ["mkdir new", "rmdir interventions", "ln -s visits.csv other.csv", "rename visits.csv other.csv"] {
         let done = gateway.harbour().sftp(&format!("{line}\n")).fails();
         assert!(!done.stderr.trim().is_empty(), "no reason for {line}");
     }
-    assert_eq!(gateway.uploads().len(), 1);
     assert!(gateway.harbour().list("/").contains(&"visits.csv".to_owned()));
+    gateway.harbour().sftp("rm visits.csv\n").ok();
+    assert!(!gateway.harbour().list("/").contains(&"visits.csv".to_owned()));
+    assert_eq!((gateway.uploads().len(), gateway.deliveries().len()), (1, 1), "it stays accepted, and queued");
+    assert_eq!(gateway.events_of(nightsafe::audit::Kind::UploadUnlisted).len(), 1);
 }
 
 #[test]

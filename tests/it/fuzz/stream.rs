@@ -8,23 +8,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::requests::EXTENDED;
 use crate::harness::{digest, kind};
 
+const FSETSTAT: u8 = 10;
+/// The flag of a size among attributes.
+const SIZE: u32 = 1;
+/// No file here is longer; what lies behind is a gap, unless it is cut off again.
+const FILE_MAX: u64 = 64 << 20;
+
 /// The longest packet that the gateway takes (`wire::MAX_PACKET`): one that says it is longer ends the session.
 const PACKET_MAX: usize = 257 * 1024;
 
 /// What one organisation's streams may have come to.
 #[derive(Default)]
 pub struct Known {
-    /// Digests of what handles were given whole before a CLOSE, and how often.
+    /// Digests of what handles were given whole, as a plain file, before a CLOSE, and how often.
     pub whole: BTreeMap<String, u64>,
     /// The components of each path that was sent.
     pub names: BTreeSet<Vec<u8>>,
+    /// Every WRITE: where, and what.
+    sent: Vec<(u64, Vec<u8>)>,
+}
+
+/// What was asked of a handle's file.
+#[derive(Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Size(u64),
 }
 
 /// One session's bytes so far, by the simplest reading of the draft.
 #[derive(Default)]
 pub struct Stream {
     held: Vec<u8>,
-    writes: BTreeMap<Vec<u8>, Vec<(u64, Vec<u8>)>>,
+    changes: BTreeMap<Vec<u8>, Vec<Change>>,
 }
 
 /// Where a stream stands.
@@ -74,13 +89,21 @@ impl Stream {
                 let data = text_field(&mut fields)?;
                 // Bytes behind the data are passed over: some clients send their whole buffer.
                 if !data.is_empty() {
-                    self.writes.entry(handle.to_vec()).or_default().push((offset, data.to_vec()));
+                    self.changes.entry(handle.to_vec()).or_default().push(Change::Write(offset, data.to_vec()));
+                    known.sent.push((offset, data.to_vec()));
+                }
+            }
+            FSETSTAT => {
+                let handle = text_field(&mut fields)?;
+                if number(&mut fields)? & SIZE != 0 {
+                    let size = (u64::from(number(&mut fields)?) << 32) | u64::from(number(&mut fields)?);
+                    self.changes.entry(handle.to_vec()).or_default().push(Change::Size(size));
                 }
             }
             kind::CLOSE => {
                 let handle = text_field(&mut fields)?;
-                let writes = self.writes.remove(handle).unwrap_or_default();
-                // WRITEs to a handle that was only guessed were refused; a later OPEN may have given out that very handle.
+                let writes = self.changes.remove(handle).unwrap_or_default();
+                // What was asked of a handle that was only guessed was refused; a later OPEN may have given out that very handle.
                 for first in 0..writes.len().max(1) {
                     if let Some(whole) = assembled(&writes[first..]) {
                         *known.whole.entry(digest(&whole)).or_default() += 1;
@@ -97,23 +120,37 @@ impl Known {
     fn path(&mut self, path: &[u8]) {
         self.names.extend(path.split(|byte| *byte == b'/').map(<[u8]>::to_vec));
     }
+
+    /// Whether each byte of a file was sent for its place: all that can be said of a draft that was gone on with, by handles
+    /// and sessions that this reader does not connect.
+    pub fn explains(&self, file: &[u8]) -> bool {
+        let mut explained = vec![false; file.len()];
+        for (offset, data) in self.sent.iter().filter(|(offset, _)| *offset < file.len() as u64) {
+            for (at, byte) in (*offset as usize..file.len()).zip(data) {
+                explained[at] |= file[at] == *byte;
+            }
+        }
+        explained.into_iter().all(|explained| explained)
+    }
 }
 
-/// The file that these writes make, one after the other, later ones over earlier ones; none when they leave a gap.
-fn assembled(writes: &[(u64, Vec<u8>)]) -> Option<Vec<u8>> {
-    let end = writes.iter().map(|(offset, data)| offset.saturating_add(data.len() as u64)).max().unwrap_or(0);
-    let sent: u64 = writes.iter().map(|(_, data)| data.len() as u64).sum();
-    if end > sent {
-        return None;
-    }
-    let mut whole = vec![None; usize::try_from(end).ok()?];
-    for (offset, data) in writes {
-        let start = usize::try_from(*offset).ok()?;
-        for (place, byte) in whole[start..].iter_mut().zip(data) {
-            *place = Some(*byte);
+/// The plain file that these changes make, in the order of their coming; none when they leave a gap.
+fn assembled(changes: &[Change]) -> Option<Vec<u8>> {
+    // A gap is what was never written, whatever the file's size.
+    let mut file: Vec<Option<u8>> = Vec::new();
+    for change in changes {
+        match change {
+            Change::Write(offset, data) => {
+                let end = offset.checked_add(data.len() as u64).filter(|end| *end <= FILE_MAX)?;
+                file.resize(file.len().max(end as usize), None);
+                for (place, byte) in file[*offset as usize..].iter_mut().zip(data) {
+                    *place = Some(*byte);
+                }
+            }
+            Change::Size(size) => file.resize(usize::try_from((*size).min(FILE_MAX)).unwrap(), None),
         }
     }
-    whole.into_iter().collect()
+    file.into_iter().collect()
 }
 
 pub fn number(fields: &mut &[u8]) -> Option<u32> {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub use clamd::{Clamd, MARK};
 pub use clients::Client;
 pub use files::{
-    TempDir, csv, digest, digest_of_file, files_under, find_bytes, fresh_dir, open_with_age, open_with_library,
+    TempDir, csv, digest, digest_of_file, files_under, find_bytes, fresh_dir, open_with_age, open_with_library, opened,
     patterned_file,
 };
 pub use gateway::{Gateway, NIGHTSAFE};

@@ -18,10 +18,12 @@ struct Shared {
     cuts: AtomicUsize,
     over: AtomicBool,
     dice: Mutex<Dice>,
+    most: u64,
 }
 
 impl Proxy {
-    pub fn start(to: u16, seed: u64) -> Self {
+    /// `most`: bytes after which a connection is cut at the latest, if it is.
+    pub fn start(to: u16, seed: u64, most: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
@@ -29,6 +31,7 @@ impl Proxy {
             cuts: AtomicUsize::new(0),
             over: AtomicBool::new(false),
             dice: Mutex::new(Dice::seeded(seed)),
+            most,
         });
         let accepts = shared.clone();
         std::thread::spawn(move || {
@@ -74,7 +77,7 @@ impl Shared {
             match dice.within(0..4) {
                 0 => u64::MAX,
                 1 => dice.within(0..100_000),
-                _ => dice.within(0..8_000_000),
+                _ => dice.within(0..self.most),
             }
         };
         for (from, to, limit) in [(&client, &server, limit), (&server, &client, u64::MAX)] {
