@@ -29,8 +29,8 @@ const STEPS: &[&str] = &[include_str!("schema.sql")];
 /// What this Nightsafe reads and writes.
 const VERSION: usize = UNRELEASED + STEPS.len();
 
-/// Most bytes of the file that verification maps; SQLite's own bound is below 2 GiB, and the rest is read.
-const MAPPED: i64 = i32::MAX as i64;
+/// The page cache of each connection that verification uses, at most, in KiB.
+const WHOLE_CACHE: i64 = 128 << 10;
 
 /// The writer's page cache, in KiB: the pages of a million events' indexes that one burst touches.
 const CACHE: i64 = 16 << 10;
@@ -65,12 +65,11 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a connection that reads everything once, for verification: the file is mapped, so that no page is copied however
-/// often it is looked at. While its snapshot is open nobody makes the file shorter
-/// (<https://www.sqlite.org/mmap.html>).
+/// Opens a connection that reads everything, for verification: with a cache in which a page that is looked at again is
+/// still there. A page that is read anew is also checked anew (`cell_size_check`), which costs more than reading it.
 pub(super) fn open_whole_reader(file: &Path) -> Result<Connection> {
     let connection = open_reader(file)?;
-    connection.pragma_update(None, "mmap_size", MAPPED).map_err(|error| fault(&error))?;
+    connection.pragma_update(None, "cache_size", -WHOLE_CACHE).map_err(|error| fault(&error))?;
     Ok(connection)
 }
 
