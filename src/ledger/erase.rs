@@ -239,11 +239,11 @@ fn forget_facts(
     };
     if let Some(now) = now {
         let mut statement = connection.prepare_cached(
-            "SELECT place, name, account, fingerprint, reasons, scan, restricted, md5, report ->> '$.rows' AS rows
+            "SELECT place, name, account, fingerprint, reasons, scan, restricted, md5, sha1, report ->> '$.rows' AS rows
              FROM uploads WHERE id = ?",
         )?;
         let rows = statement.query_row([upload], |row| {
-            for column in ["place", "name", "account", "fingerprint", "reasons", "scan", "restricted", "md5"] {
+            for column in ["place", "name", "account", "fingerprint", "reasons", "scan", "restricted", "md5", "sha1"] {
                 needle(row.get(column)?, needles);
             }
             Ok(row.get::<_, Option<Count>>("rows")?.map(|rows| rows.0))
@@ -252,7 +252,7 @@ fn forget_facts(
         connection
             .prepare_cached(
                 "UPDATE uploads SET place = ?2, name = ?2, account = ?2, fingerprint = ?2, reasons = '[]', scan = NULL,
-                     restricted = NULL, md5 = NULL, report = ?3, erased = ?4 WHERE id = ?1",
+                     restricted = NULL, md5 = NULL, sha1 = NULL, report = ?3, erased = ?4 WHERE id = ?1",
             )?
             .execute(params![upload, ERASED, rows::Json(report), Micros(now)])?;
     }

@@ -45,6 +45,7 @@ async fn upload(ledger: &Ledger, second: i64) -> (UploadId, SessionId) {
     end.receipt.report.remark(crate::check::ErrorType::RowCount, "x", "row of Jane".into());
     end.actor = alice(session);
     end.md5 = Some("0123456789abcdef0123456789abcdef".into());
+    end.sha1 = Some("89abcdef0123456789abcdef0123456789abcdef".into());
     tell(Kind::UploadBegun, Some(end.receipt.upload)).await;
     let companion = UploadId::new(at(second));
     let about = Vouched {
