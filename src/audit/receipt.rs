@@ -158,10 +158,7 @@ impl Receipt {
     /// # Errors
     /// A count is beyond 2^53 - 1.
     pub fn report_digest(&self) -> Result<Sha256, Invalid> {
-        let text = self.report_text()?;
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
-        Ok(Sha256(sha256))
+        Ok(Sha256::of(self.report_text()?.as_bytes()))
     }
 
     /// Indented JSON in the order of the fields, ending in a line end.

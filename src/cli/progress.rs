@@ -45,6 +45,14 @@ impl Progress {
         Self(Some(bar.with_message(what.to_owned())))
     }
 
+    /// Of work whose length is known when it has begun.
+    pub fn at_of(&self, position: u64, total: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(total);
+            bar.set_position(position);
+        }
+    }
+
     pub fn at(&self, position: u64) {
         if let Some(bar) = &self.0 {
             bar.set_position(position);

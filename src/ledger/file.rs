@@ -73,6 +73,13 @@ pub(super) fn open_whole_reader(file: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// An empty ledger that is no file: what the schema of one must be.
+pub(super) fn in_memory() -> Result<Connection> {
+    let connection = Connection::open_in_memory().map_err(|error| fault(&error))?;
+    STEPS.iter().try_for_each(|step| connection.execute_batch(step)).map_err(|error| fault(&error))?;
+    Ok(connection)
+}
+
 fn connect(file: &Path, mode: OpenFlags) -> Result<Connection> {
     let open = || {
         let connection = Connection::open_with_flags(file, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;

@@ -370,6 +370,8 @@ pub struct Verification {
     pub kept: Vec<String>,
     /// A copy of the log that was kept elsewhere.
     pub copy: Option<LeafCopy>,
+    /// Told how many pieces of the work are done, and of how many.
+    pub progress: Option<Box<dyn Fn(u64, u64) + Send>>,
 }
 
 /// Hashes of leaves as a copy of the published log has them.

@@ -114,7 +114,7 @@ pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> 
 }
 
 /// Kinds of events whose proofs are handed out: the checkpoint of their commit stays.
-fn has_a_receipt(kind: &str) -> bool {
+pub(super) fn has_a_receipt(kind: &str) -> bool {
     [Kind::UploadAccepted, Kind::UploadRejected, Kind::DeliveryAcknowledged, Kind::UploadErased]
         .iter()
         .any(|one| one.as_str() == kind)

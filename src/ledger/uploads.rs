@@ -32,6 +32,7 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
     receipt.time = whole_micros(receipt.time);
     let at = receipt.time;
     let place = place.path();
+    let kept = Kept::new(&restricted, md5, sha1);
     let upload = receipt.upload.to_string();
     let (org, name) = (receipt.organisation.as_str(), receipt.name.as_str());
     let delivery = DeliveryId::new(at);
@@ -41,7 +42,7 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
     let earlier = earlier.query_row(params![org, place, name], |row| rows::parsed(row, "upload")).optional()?;
     receipt.supersedes = earlier;
 
-    insert(tx, &receipt, &place, sealed_size, &restricted, (md5, sha1))?;
+    insert(tx, &receipt, &place, sealed_size, &kept)?;
     insert_object(tx, &receipt, sealed_size)?;
     let companions = companions::used(tx, &vouched, receipt.upload)?;
     tx.connection
@@ -56,7 +57,7 @@ pub(super) fn accept(tx: &Tx<'_>, ended: Ended) -> Result<(Receipt, DeliveryId)>
         )?
         .execute(params![delivery.to_string(), upload, org, receipt.dataset.as_str(), Micros(at)])?;
 
-    let event = event_of(Kind::UploadAccepted, &receipt, &place, envelope, actor)?
+    let event = event_of(Kind::UploadAccepted, &receipt, &place, kept, envelope, actor)?
         .delivery(delivery)
         .with("sealed_size", sealed_size)
         .with("supersedes", receipt.supersedes.map(|id| id.to_string()))
@@ -88,13 +89,14 @@ pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
     receipt.time = whole_micros(receipt.time);
     receipt.supersedes = None;
     let place = place.path();
+    let kept = Kept::new(&restricted, md5, sha1);
     let sealed_size = if receipt.quarantined { sealed_size } else { 0 };
-    insert(tx, &receipt, &place, sealed_size, &restricted, (md5, sha1))?;
+    insert(tx, &receipt, &place, sealed_size, &kept)?;
     if receipt.quarantined {
         insert_object(tx, &receipt, sealed_size)?;
     }
     let envelope = envelope.filter(|_| receipt.quarantined);
-    let event = event_of(Kind::UploadRejected, &receipt, &place, envelope, actor)?
+    let event = event_of(Kind::UploadRejected, &receipt, &place, kept, envelope, actor)?
         .with("errors", receipt.report.errors)
         .with("rules", rules_broken(&receipt))
         .with("quarantined", receipt.quarantined)
@@ -103,14 +105,7 @@ pub(super) fn reject(tx: &Tx<'_>, ended: Ended) -> Result<Receipt> {
     Ok(receipt)
 }
 
-fn insert(
-    tx: &Tx<'_>,
-    receipt: &Receipt,
-    place: &str,
-    sealed_size: u64,
-    restricted: &Restricted,
-    (md5, sha1): (Option<String>, Option<String>),
-) -> Result<()> {
+fn insert(tx: &Tx<'_>, receipt: &Receipt, place: &str, sealed_size: u64, kept: &Kept) -> Result<()> {
     let mut statement = tx.connection.prepare_cached(
         "INSERT INTO uploads (id, verdict, gateway, org, dataset, place, name, size, sha256, sealed_size, time, account,
              fingerprint, supersedes, reasons, report, scan, quarantined, restricted, md5, sha1)
@@ -135,16 +130,37 @@ fn insert(
         receipt.report_text().map_err(|error| LedgerError::Storage(error.0))?,
         receipt.scan.as_ref().map(Json),
         receipt.quarantined,
-        (restricted.count > 0).then(|| restricted.text()),
-        md5,
-        sha1,
+        kept.restricted,
+        kept.md5,
+        kept.sha1,
     ])?;
     Ok(())
 }
 
+/// What the record of an upload has besides its receipt.
+struct Kept {
+    /// Lines of record numbers.
+    restricted: Option<String>,
+    md5: Option<String>,
+    sha1: Option<String>,
+}
+
+impl Kept {
+    fn new(restricted: &Restricted, md5: Option<String>, sha1: Option<String>) -> Self {
+        Self { restricted: (restricted.count > 0).then(|| restricted.text()), md5, sha1 }
+    }
+}
+
 /// The event of an upload's end. It says all that the receipt says, so that its leaf and private part prove a receipt; the
-/// report by its digest.
-fn event_of(kind: Kind, receipt: &Receipt, place: &str, envelope: Option<Envelope>, actor: Actor) -> Result<Event> {
+/// report by its digest. And all else that is recorded, the rows that are restricted by their digest.
+fn event_of(
+    kind: Kind,
+    receipt: &Receipt,
+    place: &str,
+    kept: Kept,
+    envelope: Option<Envelope>,
+    actor: Actor,
+) -> Result<Event> {
     let json = |value: serde_json::Result<serde_json::Value>| {
         value.map_err(|error| LedgerError::Storage(format!("what was found cannot be written as JSON: {error}")))
     };
@@ -164,7 +180,10 @@ fn event_of(kind: Kind, receipt: &Receipt, place: &str, envelope: Option<Envelop
         .with("restricted", receipt.report.restricted)
         .with("flags", receipt.report.flag_names())
         .with("scan", json(receipt.scan.as_ref().map(serde_json::to_value).transpose().map(Option::unwrap_or_default))?)
-        .with("report", receipt.report_digest().map_err(|error| LedgerError::Storage(error.0))?.to_string());
+        .with("report", receipt.report_digest().map_err(|error| LedgerError::Storage(error.0))?.to_string())
+        .with("restricted_rows", kept.restricted.map(|text| Sha256::of(text.as_bytes()).to_string()))
+        .with("md5", kept.md5)
+        .with("sha1", kept.sha1);
     if let Some(Envelope { header, recipients }) = envelope {
         let recipients: Vec<String> = recipients.iter().map(ToString::to_string).collect();
         event = event.with("header", header.to_string()).with("recipients", recipients);

@@ -6,7 +6,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use age::ssh::ParseRecipientKeyError;
-use ring::digest;
 
 use crate::types::{Invalid, Sha256};
 
@@ -24,9 +23,7 @@ enum Key {
 impl Recipient {
     /// SHA-256 of its text (without a comment, without a newline): what the audit log tells of it.
     pub fn digest(&self) -> Sha256 {
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest::digest(&digest::SHA256, self.to_string().as_bytes()).as_ref());
-        Sha256(sha256)
+        Sha256::of(self.to_string().as_bytes())
     }
 
     pub(super) fn as_age(&self) -> &dyn age::Recipient {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use age_core::format::{FileKey, Stanza};
 use age_core::secrecy::ExposeSecret;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
-use ring::{digest, hkdf};
+use ring::hkdf;
 use zeroize::Zeroizing;
 
 use super::run::{RunKey, nonce};
@@ -97,14 +97,9 @@ impl Sealer {
 
 /// What an age file is sealed with; `header` is what [`Sealer::begin`] returned for these recipients.
 pub fn envelope(header: &[u8], recipients: &[Recipient]) -> Envelope {
-    let sha256 = |bytes: &[u8]| {
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-        Sha256(sha256)
-    };
     let mut digests: Vec<Sha256> = recipients.iter().map(Recipient::digest).collect();
     digests.sort_unstable();
-    Envelope { header: sha256(&header[..header.len().saturating_sub(PAYLOAD_NONCE)]), recipients: digests }
+    Envelope { header: Sha256::of(&header[..header.len().saturating_sub(PAYLOAD_NONCE)]), recipients: digests }
 }
 
 /// HKDF-SHA256 of the file key, with the payload's nonce as salt and "payload" as info (age v1, "Payload").
@@ -248,9 +243,8 @@ mod tests {
         // By hand: the header ends with the line that begins with three hyphens.
         let mac = file.windows(5).position(|window| window == b"\n--- ").unwrap() + 1;
         let end = mac + file[mac..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        let sha256 = |bytes: &[u8]| Sha256(digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap());
-        assert_eq!(envelope.header, sha256(&file[..end]));
-        let mut expected = texts.map(|text| sha256(text.as_bytes()));
+        assert_eq!(envelope.header, Sha256::of(&file[..end]));
+        let mut expected = texts.map(|text| Sha256::of(text.as_bytes()));
         expected.sort();
         assert_eq!(envelope.recipients, expected);
     }

@@ -96,10 +96,16 @@ impl Verify {
             kept.push(opened.note.clone());
             copy = Some(opened.leaves());
         }
-        let working = Progress::spinner("verifying");
-        let verified = ledger.verify(Verification { keys: keys.clone(), kept, copy }).await?;
-        drop(working);
-        let seen = seen(ledger).await?;
+        let bar = Progress::of_count("verifying", 0, true);
+        let progress = Box::new(move |done, all| bar.at_of(done, all));
+        let verification = Verification { keys: keys.clone(), kept, copy, progress: Some(progress) };
+        let verified = ledger.verify(verification).await?;
+        let seen = match seen(ledger).await {
+            Ok(seen) => seen,
+            // That they cannot be read is among the findings.
+            Err(_) if !verified.findings.is_empty() => Vec::new(),
+            Err(error) => return Err(error),
+        };
         match self.json {
             true => output::json(&shown(&verified, &keys, &against, &seen))?,
             false => line(verdict(&verified, &keys, &against, &seen).trim_end())?,
@@ -210,7 +216,7 @@ mod tests {
     use crate::ledger::testing::{Desk, at, signer};
 
     fn verification(keys: Vec<VerifierKey>, kept: Vec<String>) -> Verification {
-        Verification { keys, kept, copy: None }
+        Verification { keys, kept, ..Verification::default() }
     }
 
     #[tokio::test]

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use ring::digest;
 use russh_sftp::client::SftpSession;
 use russh_sftp::client::error::Error as SftpError;
 use serde::Deserialize;
@@ -142,10 +141,8 @@ async fn fresh(sftp: &SftpSession, before: &BTreeSet<String>, suffix: &str) -> a
 async fn new_receipt(sftp: &SftpSession, before: &BTreeSet<String>) -> anyhow::Result<Receipt> {
     let receipt = fresh(sftp, before, ".receipt.json").await?;
     ensure!(receipt.verdict == Verdict::Accepted, "the receipt does not say accepted");
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(digest::digest(&digest::SHA256, SAMPLE_CONTENT).as_ref());
     ensure!(
-        receipt.sha256 == Sha256(sha256) && receipt.size == SAMPLE_CONTENT.len() as u64,
+        receipt.sha256 == Sha256::of(SAMPLE_CONTENT) && receipt.size == SAMPLE_CONTENT.len() as u64,
         "the receipt is for another content"
     );
     Ok(receipt)

@@ -11,17 +11,19 @@ use rusqlite::{Connection, Row};
 use serde::Deserialize;
 
 use super::super::rows::Count;
+use super::super::tree::has_a_receipt;
 use super::super::{Finding, Result};
 use super::found;
+use super::records::{Numbers, Records, Told};
 use crate::audit::leaf::{self, Fields};
 use crate::audit::tree::leaf_hash;
-use crate::audit::{Checkpoint, Hash, VerifierKey};
+use crate::audit::{Checkpoint, Hash, Kind, VerifierKey};
 use crate::types::{Invalid, Timestamp};
 
 pub(super) const SEQUENCE: &str = "the sequence of events has no gaps";
 const LEAVES: &str = "every leaf is the one that was hashed when it was recorded";
 const COPIES: &str = "every event is searched by what it says";
-const PRIVATE: &str = "every private part is the one that its leaf commits to";
+pub(super) const PRIVATE: &str = "every private part is the one that its leaf commits to";
 const INDEXED: &str = "every event is found under what it says";
 
 /// Events in one stretch: whole tiles.
@@ -94,6 +96,18 @@ pub(super) struct Stretch {
     /// Private parts that erasures say they took: runs of numbers.
     pub erased: Vec<(u64, u64)>,
     pub checkpoints: Vec<Signed>,
+    /// Of the ends of uploads, in the order of their events.
+    pub ends: Vec<Numbers>,
+    /// The last event whose proof is handed out.
+    pub proven: Option<u64>,
+}
+
+impl Stretch {
+    /// One of which nothing could be read.
+    pub fn unread((first, last): (u64, u64), what: String) -> Self {
+        let findings = vec![found(super::facts::WHOLE, what, Some(first))];
+        Self { hashes: vec![Hash([0; 32]); (last - first + 1) as usize], findings, ..Self::default() }
+    }
 }
 
 /// A stored checkpoint.
@@ -127,6 +141,7 @@ pub(super) fn read(
         )?;
         let mut details = details.query(rusqlite::params![range[0], range[1]])?;
         let mut detail = details.next()?;
+        let mut records = Records::new(connection)?;
         let mut expected = first;
         while let Some(event) = events.next()? {
             let sequence = event.get::<_, Count>(0)?.0;
@@ -139,20 +154,29 @@ pub(super) fn read(
             for (index, column) in [(0, 1), (1, 2), (2, 3), (3, 5), (4, 6)] {
                 stretch.sums.entry(key, index, event.get_ref(column)?, sequence as i64);
             }
-            let commitment = stretch.event(event, sequence)?;
+            let fields = stretch.event(event, sequence)?;
             while let Some(part) = detail
                 && part.get::<_, Count>(0)?.0 < sequence
             {
                 stretch.orphan(part, key)?;
                 detail = details.next()?;
             }
-            match detail {
-                Some(part) if part.get::<_, Count>(0)?.0 == sequence => {
+            let part = detail.filter(|part| part.get::<_, Count>(0).is_ok_and(|of| of.0 == sequence));
+            let mut body = None;
+            match part {
+                Some(part) => {
                     stretch.sums.entry(key, ACCOUNT, part.get_ref(1)?, sequence as i64);
-                    stretch.private(part, sequence, commitment)?;
-                    detail = details.next()?;
+                    body = Some(part.get_ref(3)?.as_str().unwrap_or_default());
+                    stretch.private(part, sequence, fields.as_ref().and_then(committed))?;
                 }
-                _ => stretch.bare.push(sequence),
+                None => stretch.bare.push(sequence),
+            }
+            if let Some(fields) = &fields {
+                let leaf = event.get_ref(7)?.as_str().unwrap_or_default();
+                records.compare(&Told { fields, leaf, body })?;
+            }
+            if part.is_some() {
+                detail = details.next()?;
             }
         }
         while let Some(part) = detail {
@@ -162,6 +186,8 @@ pub(super) fn read(
         if expected <= last {
             stretch.missing(expected, last);
         }
+        stretch.findings.append(&mut records.findings);
+        stretch.ends = records.numbers;
     }
     checkpoints(connection, &mut stretch, (first, last), &times, signers)?;
     Ok(stretch)
@@ -189,8 +215,8 @@ impl Stretch {
         Ok(())
     }
 
-    /// One event's leaf and columns; the commitment that the leaf has, if it is one.
-    fn event(&mut self, row: &Row<'_>, sequence: u64) -> Result<Option<[u8; 32]>> {
+    /// One event's leaf and columns; the leaf's fields, if it is one.
+    fn event<'r>(&mut self, row: &'r Row<'_>, sequence: u64) -> Result<Option<Fields<'r>>> {
         let hash = row.get_ref(8)?.as_blob().ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         self.hashes.push(Hash(hash.unwrap_or_default()));
         let Ok(text) = row.get_ref(7)?.as_str() else {
@@ -230,12 +256,13 @@ impl Stretch {
                 self.find(COPIES, sequence, format!("its {name} is {copy}, and its leaf says {said}"));
             }
         }
-        if fields.kind == "upload.erased" {
+        if fields.kind == Kind::UploadErased.as_str() {
             self.erased.extend(parts(text));
         }
-        let mut commitment = [0; 32];
-        let decoded = data_encoding::HEXLOWER.decode_mut(fields.private.as_bytes(), &mut commitment);
-        Ok((fields.private.len() == 64 && decoded.is_ok()).then_some(commitment))
+        if has_a_receipt(fields.kind) {
+            self.proven = Some(sequence);
+        }
+        Ok(Some(fields))
     }
 
     fn private(&mut self, part: &Row<'_>, sequence: u64, commitment: Option<[u8; 32]>) -> Result<()> {
@@ -253,6 +280,14 @@ impl Stretch {
         }
         Ok(())
     }
+}
+
+/// The commitment that a leaf has.
+fn committed(fields: &Fields<'_>) -> Option<[u8; 32]> {
+    let mut commitment = [0; 32];
+    (fields.private.len() == 64).then_some(())?;
+    data_encoding::HEXLOWER.decode_mut(fields.private.as_bytes(), &mut commitment).ok()?;
+    Some(commitment)
 }
 
 #[derive(Deserialize)]

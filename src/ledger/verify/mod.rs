@@ -7,6 +7,8 @@
 
 mod facts;
 mod log;
+mod records;
+mod shape;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -39,9 +41,9 @@ fn found(check: &'static str, what: String, event: Option<u64>) -> Finding {
 enum Task {
     Stretch(u64),
     Index(usize),
-    Ends,
     Fact(usize),
     Whole(&'static str),
+    Shape(&'static str, fn(&Connection, u64) -> Result<Vec<Finding>>),
 }
 
 enum Done {
@@ -49,25 +51,26 @@ enum Done {
     Index(Sums),
     /// Those of the task with this number.
     Findings(usize, Vec<Finding>),
-    Failed(LedgerError),
 }
 
 /// # Errors
-/// The file cannot be read. What is wrong with it is no error, but a finding.
+/// The file cannot be read at all. What is wrong with it, or cannot be read of it, is no error, but a finding.
 pub(super) fn verify(file: &Path, verification: Verification) -> Result<Verified> {
-    let Verification { keys, kept, copy } = verification;
+    let Verification { keys, kept, copy, progress } = verification;
     let mut verified = Verified::default();
     let kept = read_kept(&kept, &keys, &mut verified.findings);
     let mut connections = at_one_moment(file)?;
     let Some(main) = connections.pop() else { return Err(LedgerError::Closed) };
-    verified.events = events::last(&main)?;
+    let (last, beyond) = shape::extent(&main)?;
+    verified.events = last;
+    verified.findings.extend(beyond);
 
-    let tasks = tasks(verified.events);
-    let work = Work { tasks: &tasks, next: AtomicUsize::new(0), key: RandomState::new(), signers: &keys };
+    let tasks = tasks(last);
+    let work = Work { tasks: &tasks, next: AtomicUsize::new(0), last, key: RandomState::new(), signers: &keys };
     let mut growth = tree::Growth::new(&main, kept, copy);
-    let mut parts = Parts::default();
+    let mut joined = Joined::default();
     let (mut table, mut indexes) = (Sums::default(), Sums::default());
-    let mut facts = BTreeMap::new();
+    let mut others = BTreeMap::new();
     std::thread::scope(|scope| {
         let (done, finished) = sync_channel(THREADS);
         for connection in connections {
@@ -77,38 +80,48 @@ pub(super) fn verify(file: &Path, verification: Verification) -> Result<Verified
         drop(done);
         // Stretches come nearly in order; those that come early wait for the ones before.
         let (mut early, mut awaited) = (BTreeMap::new(), 0);
-        for done in finished {
+        for (count, done) in (1u64..).zip(finished) {
             match done {
                 Done::Stretch(number, stretch) => {
                     early.insert(number, stretch);
                 }
                 Done::Index(sums) => indexes.add(sums),
                 Done::Findings(task, findings) => {
-                    facts.insert(task, findings);
+                    others.insert(task, findings);
                 }
-                Done::Failed(error) => return Err(error),
             }
             while let Some(stretch) = early.remove(&awaited) {
                 awaited += 1;
                 table.add(stretch.sums);
                 growth.take(&stretch)?;
-                parts.take(&stretch);
+                joined.take(&stretch);
                 growth.findings.extend(stretch.findings);
             }
+            if let Some(progress) = &progress {
+                progress(count, tasks.len() as u64);
+            }
         }
-        Ok(())
+        Ok::<_, LedgerError>(())
     })?;
-    let newest = tree::newest(&main, &keys)?;
+    let newest = tree::newest(&main, &keys).unwrap_or_else(|error| {
+        growth.findings.push(unread("the newest checkpoint", &error));
+        None
+    });
     growth.end(newest.as_ref())?;
     verified.newest = newest.map(|newest| newest.note);
     verified.checkpoints = growth.checkpoints;
-    verified.erased = parts.bare.len() as u64;
+    verified.erased = joined.bare.len() as u64;
     verified.findings.extend(growth.findings);
-    verified.findings.extend(parts.compare(verified.events));
+    verified.findings.extend(joined.compare(last));
     verified.findings.extend(table.compare(&indexes));
-    verified.findings.extend(facts.into_values().flatten());
+    verified.findings.extend(others.into_values().flatten());
     verified.findings = cut(verified.findings);
     Ok(verified)
+}
+
+/// A part that could not be read was not found to be right.
+fn unread(what: &str, error: &LedgerError) -> Finding {
+    found(facts::WHOLE, format!("{what} cannot be read: {error}"), None)
 }
 
 /// Connections of the threads and one for the caller, all in one snapshot of the log: what is committed meanwhile is not
@@ -130,18 +143,24 @@ fn at_one_moment(file: &Path) -> Result<Vec<Connection>> {
     Err(LedgerError::Storage("it is written to without a pause: try again when there is less to do".into()))
 }
 
-fn tasks(events: u64) -> Vec<Task> {
-    let stretches = (0..events.div_ceil(STRETCH)).map(Task::Stretch);
+fn tasks(last: u64) -> Vec<Task> {
+    let stretches = (0..last.div_ceil(STRETCH)).map(Task::Stretch);
     let indexes = (0..Sums::COUNT).map(Task::Index);
     let facts = (0..facts::CHECKS.len()).map(Task::Fact);
     let tables = facts::TABLES.iter().copied().map(Task::Whole);
-    stretches.chain([Task::Ends]).chain(indexes).chain(tables).chain(facts).collect()
+    let shapes = [
+        Task::Shape("the schema", |connection, _| shape::schema(connection)),
+        Task::Shape("the log's tables", shape::strays),
+        Task::Shape("the table of cosignatures", |connection, _| shape::cosignatures(connection)),
+    ];
+    stretches.chain(indexes).chain(tables).chain(facts).chain(shapes).collect()
 }
 
 /// What the threads take from.
 struct Work<'a> {
     tasks: &'a [Task],
     next: AtomicUsize,
+    last: u64,
     key: RandomState,
     signers: &'a [VerifierKey],
 }
@@ -151,26 +170,35 @@ impl Work<'_> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = self.tasks.get(number) else { return };
-            let outcome = self.one(connection, *task, number);
             // Nobody takes it any more: another part failed.
-            if done.send(outcome.unwrap_or_else(Done::Failed)).is_err() {
+            if done.send(self.one(connection, *task, number)).is_err() {
                 return;
             }
         }
     }
 
-    fn one(&self, connection: &Connection, task: Task, number: usize) -> Result<Done> {
-        Ok(match task {
+    fn one(&self, connection: &Connection, task: Task, number: usize) -> Done {
+        let (outcome, what) = match task {
             Task::Stretch(stretch) => {
                 let first = stretch * STRETCH + 1;
-                let last = (first + STRETCH - 1).min(events::last(connection)?);
-                Done::Stretch(stretch, log::read(connection, (first, last), &self.key, self.signers)?)
+                let range = (first, (first + STRETCH - 1).min(self.last));
+                let read = log::read(connection, range, &self.key, self.signers);
+                let read = read.unwrap_or_else(|error| {
+                    Stretch::unread(range, format!("events {} to {} cannot be read: {error}", range.0, range.1))
+                });
+                return Done::Stretch(stretch, read);
             }
-            Task::Index(index) => Done::Index(Sums::of_index(connection, &self.key, index)?),
-            Task::Ends => Done::Findings(number, facts::ends(connection)?),
-            Task::Fact(fact) => Done::Findings(number, facts::check(connection, fact)?),
-            Task::Whole(table) => Done::Findings(number, facts::whole(connection, table)?),
-        })
+            Task::Index(index) => match Sums::of_index(connection, &self.key, index) {
+                Ok(sums) => return Done::Index(sums),
+                Err(error) => (Err(error), "an index of the log".to_owned()),
+            },
+            Task::Fact(fact) => {
+                (facts::run(connection, fact), format!("what shows that {}", facts::CHECKS[fact].promise))
+            }
+            Task::Whole(table) => (facts::whole(connection, table), format!("the table {table}")),
+            Task::Shape(what, look) => (look(connection, self.last), what.to_owned()),
+        };
+        Done::Findings(number, outcome.unwrap_or_else(|error| vec![unread(&what, &error)]))
     }
 }
 
@@ -180,7 +208,10 @@ fn read_kept(notes: &[String], keys: &[VerifierKey], findings: &mut Vec<Finding>
     for note in notes {
         let read = Checkpoint::read(note).map_err(|error| error.0).and_then(|(checkpoint, note)| {
             note.verify(keys).map_err(|wrong| wrong.0)?;
-            Ok((checkpoint.size, checkpoint.root))
+            match keys.iter().any(|key| key.name() == checkpoint.origin) {
+                true => Ok((checkpoint.size, checkpoint.root)),
+                false => Err(format!("it is of another log, {}", checkpoint.origin)),
+            }
         });
         match read {
             Ok(checkpoint) => kept.push(checkpoint),
@@ -194,29 +225,55 @@ fn read_kept(notes: &[String], keys: &[VerifierKey], findings: &mut Vec<Finding>
 }
 
 const ERASED: &str = "every private part that is missing was erased";
+const ORDER: &str = "uploads and deliveries stand in the order of the log";
 
-/// Which private parts are missing, and which erasures say that they took.
+/// What is told of all stretches together: which private parts are missing and which erasures say that they took them, and
+/// the order of the records.
 #[derive(Default)]
-struct Parts {
+struct Joined {
     bare: Vec<u64>,
     erased: Vec<(u64, u64)>,
+    upload: Option<i64>,
+    delivery: Option<i64>,
+    findings: Vec<Finding>,
 }
 
-impl Parts {
+impl Joined {
     fn take(&mut self, stretch: &Stretch) {
         self.bare.extend(&stretch.bare);
         self.erased.extend(&stretch.erased);
+        for ends in &stretch.ends {
+            let numbers =
+                [(&mut self.upload, Some(ends.upload), "upload"), (&mut self.delivery, ends.delivery, "delivery")];
+            for (before, number, what) in numbers {
+                // A rejection has no delivery.
+                let Some(number) = number else { continue };
+                if before.is_some_and(|before| number <= before) {
+                    let what = format!(
+                        "event {}: its {what} is recorded as number {number}, before an earlier one",
+                        ends.event
+                    );
+                    self.findings.push(found(ORDER, what, Some(ends.event)));
+                }
+                *before = Some(number);
+            }
+        }
     }
 
     fn compare(mut self, last: u64) -> Vec<Finding> {
         self.erased.sort_unstable();
-        let mut told: Vec<u64> = self.erased.iter().flat_map(|(from, to)| *from..=(*to).min(last)).collect();
-        told.dedup();
+        let mut told: Vec<u64> = Vec::new();
+        for (from, to) in &self.erased {
+            let next = told.last().map_or(1, |last| last + 1);
+            told.extend((*from).max(next)..=(*to).min(last));
+        }
         let one = |event: &u64, what: &str| found(ERASED, format!("event {event}: {what}"), Some(*event));
         let taken = self.bare.iter().filter(|event| told.binary_search(event).is_err());
         let missing = taken.map(|event| one(event, "its private part is missing, and no erasure tells of it"));
         let back = told.iter().filter(|event| self.bare.binary_search(event).is_err());
-        missing.chain(back.map(|event| one(event, "its private part was erased, and is there again"))).collect()
+        let back = back.map(|event| one(event, "its private part was erased, and is there again"));
+        self.findings.extend(missing.chain(back));
+        self.findings
     }
 }
 

@@ -14,7 +14,7 @@ use crate::types::{Invalid, Timestamp};
 
 pub(super) const TREE: &str = "the tree is that of the leaves";
 pub(super) const SIGNED: &str = "every checkpoint is signed by the log's key";
-const ROOTS: &str = "every checkpoint covers the log as it is";
+pub(super) const ROOTS: &str = "every checkpoint covers the log as it is";
 pub(super) const KEPT: &str = "the log continues what was kept elsewhere";
 
 /// Growing the tree.
@@ -29,6 +29,8 @@ pub(super) struct Growth<'a> {
     /// The first that does not.
     broken: Option<(u64, Option<Timestamp>)>,
     later: u64,
+    /// The last event whose proof is handed out.
+    proven: u64,
     pub findings: Vec<Finding>,
     pub checkpoints: u64,
 }
@@ -37,7 +39,7 @@ impl<'a> Growth<'a> {
     /// `kept` need not be sorted.
     pub fn new(connection: &'a Connection, mut kept: Vec<(u64, Hash)>, copy: Option<LeafCopy>) -> Self {
         kept.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-        Self {
+        let mut growth = Self {
             connection,
             frontier: Frontier::new(),
             kept,
@@ -45,9 +47,13 @@ impl<'a> Growth<'a> {
             good: (0, None),
             broken: None,
             later: 0,
+            proven: 0,
             findings: Vec::new(),
             checkpoints: 0,
-        }
+        };
+        // Of a log that had nothing yet.
+        growth.judge_all_kept();
+        growth
     }
 
     fn find(&mut self, check: &'static str, what: String, event: Option<u64>) {
@@ -57,6 +63,7 @@ impl<'a> Growth<'a> {
     /// Takes the next stretch.
     pub fn take(&mut self, stretch: &Stretch) -> Result<()> {
         let mut checkpoints = stretch.checkpoints.iter().peekable();
+        self.proven = stretch.proven.unwrap_or(self.proven);
         let mut complete = Vec::new();
         let first = self.frontier.size();
         for (tile, hashes) in stretch.hashes.chunks(TILE_WIDTH as usize).enumerate() {
@@ -71,9 +78,7 @@ impl<'a> Growth<'a> {
                 while let Some(signed) = checkpoints.next_if(|signed| signed.size <= size) {
                     self.judge(signed);
                 }
-                while let Some((_, root)) = self.kept.pop_if(|(kept, _)| *kept == size) {
-                    self.judge_kept(size, root);
-                }
+                self.judge_all_kept();
             }
         }
         let mut statement = self.connection.prepare_cached("SELECT hash FROM nodes WHERE level = ? AND n = ?")?;
@@ -134,6 +139,14 @@ impl<'a> Growth<'a> {
         }
     }
 
+    /// Those of as many events as the tree has now.
+    fn judge_all_kept(&mut self) {
+        let size = self.frontier.size();
+        while let Some((_, root)) = self.kept.pop_if(|(kept, _)| *kept == size) {
+            self.judge_kept(size, root);
+        }
+    }
+
     fn judge_kept(&mut self, size: u64, root: Hash) {
         if root != self.frontier.root() {
             let what = format!(
@@ -173,11 +186,20 @@ impl<'a> Growth<'a> {
                 self.judge(signed);
             }
         }
-        let beyond = "SELECT count(*), max(size) FROM checkpoints WHERE size > ?";
-        let (count, largest): (u64, Option<u64>) = self.connection.query_row(beyond, [Count(last)], |row| {
-            Ok((row.get::<_, Count>(0)?.0, row.get::<_, Option<Count>>(1)?.map(|c| c.0)))
-        })?;
-        if let Some(largest) = largest {
+        let extent =
+            "SELECT count(*) FILTER (WHERE size > ?1), max(size), count(*) FILTER (WHERE size < 1) FROM checkpoints";
+        let (count, largest, below): (i64, Option<i64>, i64) =
+            self.connection.query_row(extent, [Count(last)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let largest = largest.and_then(|largest| u64::try_from(largest).ok()).unwrap_or_default();
+        if below > 0 {
+            self.find(ROOTS, format!("there are {below} checkpoints of no events, or of fewer"), None);
+        }
+        if largest < self.proven {
+            let what =
+                format!("the checkpoints of the proofs after event {largest} are missing, up to event {}", self.proven);
+            self.find(ROOTS, what, None);
+        }
+        if count > 0 {
             let what = format!("there are {count} checkpoints of more events than the log has, up to {largest}");
             self.find(ROOTS, what, Some(last + 1));
         }
@@ -194,7 +216,7 @@ impl<'a> Growth<'a> {
             self.find(ROOTS, what, Some(good + 1));
         }
         let kept = std::mem::take(&mut self.kept);
-        for (size, _) in kept.iter().rev().filter(|(size, _)| *size > last) {
+        for (size, _) in kept.iter().rev() {
             let what = format!(
                 "the log ends with event {last}, and the checkpoint kept elsewhere covers {size}: its end was cut off, or an \
                  older copy was put back"

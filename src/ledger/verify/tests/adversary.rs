@@ -409,3 +409,20 @@ async fn a_change_in_a_long_log_is_named_by_its_number() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_kept_checkpoint_of_nothing_hides_no_other() {
+    let (desk, kept) = closed().await;
+    let signer = signer();
+    let signed = |size, root| {
+        let origin = signer.name().to_owned();
+        Checkpoint { origin, size, root, extension: String::new() }.sign(&signer)
+    };
+    let (nothing, fork) = (signed(0, crate::audit::tree::empty_root()), signed(7, Hash([7; 32])));
+    assert_eq!(find(&desk.file, &[&nothing, &kept]), [""; 0]);
+    for kept in [[&nothing, &fork], [&fork, &nothing]] {
+        assert_found(&find(&desk.file, &kept.map(String::as_str)), &["its first 7 events are not those"], "a fork");
+    }
+    let findings = find(&desk.file, &[&signed(0, Hash([7; 32]))]);
+    assert_found(&findings, &["its first 0 events are not those"], "another tree of nothing");
+}
