@@ -114,6 +114,10 @@ fn a_receipt_is_verified_on_a_machine_with_nothing_but_the_binary_the_proof_and_
     elsewhere.put("forged.json", forged.as_bytes());
     let forged = elsewhere.verify(&[&proof, "--receipt", "forged.json"], b"").exits(1);
     assert!(forged.stderr.contains("name is \"other.csv\""), "{forged:#?}");
+    let added = std::fs::read_to_string(&receipt).unwrap().replacen('{', "{ \"loaded\": \"all rows, confirmed\",", 1);
+    elsewhere.put("added.json", added.as_bytes());
+    let added = elsewhere.verify(&[&proof, "--receipt", "added.json"], b"").exits(1);
+    assert!(added.stderr.contains("loaded is added"), "{added:#?}");
     let (mut stranger, mut key) = (elsewhere.command(NIGHTSAFE), elsewhere.command(NIGHTSAFE));
     key.args(["audit", "key", "--name", "sftp.example.org/audit", "--new", "stranger.key"]);
     let key = run(key, b"", PATIENCE).ok().stdout;

@@ -22,6 +22,7 @@ use crate::audit::{PROOF_MAX, Receipt, VerifierKey, Wrong};
 use crate::types::Sha256;
 pub(super) use keys::keys;
 pub(super) use told::{differences, story};
+use told::strange;
 
 /// A receipt is small; its report lists at most some thousand errors.
 const RECEIPT_MAX: u64 = 16 << 20;
@@ -197,13 +198,18 @@ fn receipt(evidence: &Verified, file: &Path) -> anyhow::Result<()> {
     let unreadable = |error: io::Error| Stop::Usage(format!("{} cannot be read: {error}", file.display()));
     let mut text = String::new();
     File::open(file).map_err(unreadable)?.take(RECEIPT_MAX).read_to_string(&mut text).map_err(unreadable)?;
-    let receipt: Receipt = serde_json::from_str(&text)
-        .map_err(|error| Stop::No(format!("NOT THIS RECEIPT: {} is no receipt in JSON: {error}", file.display())))?;
-    match differences(&receipt, evidence) {
-        none if none.is_empty() => Ok(()),
-        some => {
-            Err(Stop::No(format!("NOT THIS RECEIPT: {} differs from the log: {}", file.display(), some.join("; ")))
-                .into())
+    let no_receipt = |error: serde_json::Error| {
+        Stop::No(format!("NOT THIS RECEIPT: {} is no receipt in JSON: {error}", file.display()))
+    };
+    let receipt: Receipt = serde_json::from_str(&text).map_err(no_receipt)?;
+    // What a receipt does not have would not be compared at all: first, the file must say nothing but what was read.
+    let mut differing = strange(&serde_json::from_str(&text).map_err(no_receipt)?, &receipt);
+    differing.extend(differences(&receipt, evidence));
+    match differing.is_empty() {
+        true => Ok(()),
+        false => {
+            let all = differing.join("; ");
+            Err(Stop::No(format!("NOT THIS RECEIPT: {} differs from the log: {all}", file.display())).into())
         }
     }
 }
