@@ -183,8 +183,25 @@ fn a_rejection_and_a_loading_are_proven_too() {
     assert_eq!(names.iter().filter(|name| name.ends_with(".tlog-proof")).count(), 2, "{names:?}");
     let bad = fetch_proof(&gateway.meadow(), "bad", elsewhere.0.path()).display().to_string();
     let report = fetch(&gateway.meadow(), ".report.json", elsewhere.0.path()).display().to_string();
-    let told = elsewhere.verify(&[&bad, "--extract", "bad.csv", "--receipt", &report], b"").ok().stdout;
-    assert!(told.contains("PROVEN: this file was received and rejected") && told.contains("\nReason:  "), "{told}");
+    // Whoever asks by the exit status asks whether it was accepted.
+    let words = [&bad, "--extract", "bad.csv", "--receipt", &report];
+    let no = elsewhere.verify(&words, b"").exits(1);
+    assert!(no.stdout.starts_with("PROVEN, and it was REJECTED: ") && no.stdout.contains("\nReason:  "), "{no:#?}");
+    assert!(no.stderr.contains("REJECTED") && no.stderr.contains("--rejected"), "{no:#?}");
+    let json = elsewhere.verify(&[&bad, "--json"], b"").exits(1).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["proven"], &json["kind"]), (&true.into(), &"upload.rejected".into()));
+    let told = elsewhere.verify(&[&words[..], &["--rejected"]].concat(), b"").ok().stdout;
+    assert_eq!(told, no.stdout);
+    let script = elsewhere.script(&[&bad, &keys().verifier(), "bad.csv"]).exits(1);
+    assert!(script.stdout.starts_with("PROVEN, and it was REJECTED: ") && script.stderr.contains("--rejected"));
+    elsewhere.script(&["--rejected", &bad, &keys().verifier(), "bad.csv"]).ok();
+    // An acceptance is no rejection.
+    let good = fetch_proof(&gateway.meadow(), "visits", elsewhere.0.path()).display().to_string();
+    elsewhere.verify(&[&good], b"").ok();
+    assert!(elsewhere.verify(&[&good, "--rejected"], b"").exits(1).stderr.contains("ACCEPTED"));
+    elsewhere.script(&["--rejected", &good, &keys().verifier()]).exits(1);
+    assert!(elsewhere.verify(&["-", "--rejected"], b"nothing").exits(1).stderr.contains("NOT PROVEN"));
 
     load_into(&gateway, "loader-all", &gateway.path("out")).ok();
     gateway.await_events(Kind::DeliveryAcknowledged, 1);
@@ -193,6 +210,9 @@ fn a_rejection_and_a_loading_are_proven_too() {
     assert!(told.contains("PROVEN: this file was loaded") && told.contains("Loader:        loader-all"), "{told}");
     let wrong = elsewhere.verify(&[&loaded, "--extract", "bad.csv"], b"").exits(1);
     assert!(wrong.stderr.contains("names no extract"), "{wrong:#?}");
+    elsewhere.script(&[&loaded, &keys().verifier()]).ok();
+    elsewhere.script(&[&loaded, &keys().verifier(), "bad.csv"]).exits(1);
+    assert!(elsewhere.verify(&[&loaded, "--rejected"], b"").exits(1).stderr.contains("delivery.acknowledged"));
     // What another organisation sent is not there to be read.
     assert!(gateway.harbour().list("/receipts").is_empty());
 }

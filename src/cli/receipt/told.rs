@@ -48,7 +48,7 @@ pub fn story(evidence: &Verified, further: &[(&str, String)]) -> String {
     }
     lines.extend(further.iter().cloned());
 
-    let mut story = format!("PROVEN: {}\n\n", headline(event.kind));
+    let mut story = format!("PROVEN{}\n\n", headline(event.kind));
     for (name, value) in lines {
         story.push_str(&format!("{:<15}{}\n", format!("{name}:"), tame(&value)));
     }
@@ -58,13 +58,14 @@ pub fn story(evidence: &Verified, further: &[(&str, String)]) -> String {
     story
 }
 
+/// What follows the word: who reads no further must not take a rejection for anything else.
 fn headline(kind: Kind) -> String {
     match kind {
-        Kind::UploadAccepted => "this file was received whole, accepted and queued for loading".into(),
-        Kind::UploadRejected => "this file was received and rejected".into(),
-        Kind::DeliveryAcknowledged => "this file was loaded by the data team".into(),
-        Kind::UploadErased => "this upload was erased".into(),
-        other => format!("this stands in the log: {}", other.as_str()),
+        Kind::UploadAccepted => ": this file was received whole, accepted and queued for loading".into(),
+        Kind::UploadRejected => ", and it was REJECTED: this file was received, not accepted, and is not loaded".into(),
+        Kind::DeliveryAcknowledged => ": this file was loaded by the data team".into(),
+        Kind::UploadErased => ": this upload was erased".into(),
+        other => format!(": this stands in the log: {}", other.as_str()),
     }
 }
 
