@@ -248,6 +248,11 @@ fn a_loader_takes_what_the_log_proves_and_gives_back_what_it_does_not() {
         done.stderr.contains("1 loaded").then_some(done)
     });
     assert!(!loaded.stderr.contains("failed"), "{loaded:#?}");
+    // What was verified is kept with the file, and still holds without the gateway.
+    let elsewhere = Elsewhere::new();
+    let kept = crate::loading::the_only_file(&gateway.path("out2"), "/receipt.tlog-proof");
+    let file = kept.with_file_name("visits.csv");
+    elsewhere.verify(&[kept.to_str().unwrap(), "--extract", file.to_str().unwrap()], b"").ok();
     gateway.await_events(Kind::DeliveryAcknowledged, 1);
 
     // By another key nothing is proven: the second time it goes to the dead letters.
@@ -259,10 +264,15 @@ fn a_loader_takes_what_the_log_proves_and_gives_back_what_it_does_not() {
     let stranger = format!("{}.pub", stranger.display());
     let refused = load(&["--audit-key", &stranger], "out3").exits(1);
     assert!(refused.stderr.contains("its proof is refused"), "{refused:#?}");
-    // With the loader's own identity as recipient, which is the default, it passes.
+    // With the loader's own identity as recipient, which is the default, it passes; a command is given the proof.
+    let given = gateway.path("given.tlog-proof");
     crate::harness::eventually("the delivery's backoff", || {
-        load(&["--audit-key", &key], "out3").ok().stderr.contains("1 loaded").then_some(())
+        let mut command = load_command(&gateway, "loader-all", "work");
+        let script = format!("cat > /dev/null && cp \"$NIGHTSAFE_PROOF_FILE\" {}", given.display());
+        command.args(["--once", "--require-proof", "--audit-key", &key, "--exec", &script]);
+        run(command, b"", 5 * PATIENCE).ok().stderr.contains("1 loaded").then_some(())
     });
+    elsewhere.verify(&[given.to_str().unwrap()], b"").ok();
     assert!(load(&[], "out4").exits(2).stderr.contains("--audit-key"));
 }
 
