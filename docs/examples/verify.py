@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Checks a receipt's proof without Nightsafe: python3 verify.py PROOF VERIFIER-KEY [EXTRACT]
+"""Checks a receipt's proof without Nightsafe: python3 verify.py [--rejected] PROOF VERIFIER-KEY [EXTRACT]
 
-Needs Python 3.8 and the package `cryptography`, for Ed25519 alone. Exit status 0 when everything holds, 1 when not.
+Needs Python 3.8 and the package `cryptography`, for Ed25519 alone. Exit status 0 when everything holds, 1 when not. A
+proof that the file was rejected is 1 too, unless --rejected says that this is what is to be proven (and nothing else).
 The formats: c2sp.org/tlog-proof, c2sp.org/tlog-checkpoint, c2sp.org/signed-note, RFC 6962 section 2.1, RFC 8785.
 """
 
@@ -79,7 +80,7 @@ def root_of(leaf, index, size, path):
     return hash_
 
 
-def main(proof_file, key_text, extract=None):
+def main(proof_file, key_text, extract=None, rejected=False):
     with open(proof_file, encoding="utf-8", newline="") as file:
         head, note = file.read().split("\n\n", 1)
     lines = head.split("\n")
@@ -100,7 +101,9 @@ def main(proof_file, key_text, extract=None):
         commitment = sha256(bytes.fromhex(extra["salt"]), canonical(private).encode()).hex()
         need(commitment == public["private"], "the private part is not the one that the entry commits to")
 
+    kind = public["kind"]
     if extract is not None:
+        need(kind in ("upload.accepted", "upload.rejected"), "the proof is of %s, which names no extract" % kind)
         digest = hashlib.sha256()
         length = 0
         with open(extract, "rb") as file:
@@ -110,7 +113,8 @@ def main(proof_file, key_text, extract=None):
         need(length == public["size"], "the file has %d bytes, the entry says %d" % (length, public["size"]))
         need(digest.hexdigest() == public["sha256"], "the file's SHA-256 is not the entry's")
 
-    print("PROVEN: entry %d of the log %s (%d entries)" % (index + 1, note.split("\n", 1)[0], size))
+    verdict = ", and it was REJECTED" if kind == "upload.rejected" else ""
+    print("PROVEN%s: entry %d of the log %s (%d entries)" % (verdict, index + 1, note.split("\n", 1)[0], size))
     for name in ("kind", "at", "org", "dataset", "upload", "size", "sha256"):
         if name in public:
             print("  %-8s %s" % (name, public[name]))
@@ -119,9 +123,12 @@ def main(proof_file, key_text, extract=None):
             print("  %-8s %s" % (name, json.dumps(private["detail"][name], ensure_ascii=True)))
     if extract is not None:
         print("  The file %s is the one that is meant." % extract)
+    if rejected != (kind == "upload.rejected"):
+        sys.exit("It holds, but it is of %s: %s." % (kind, "not of a rejection" if rejected else "see --rejected"))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
+    words = [word for word in sys.argv[1:] if word != "--rejected"]
+    if len(words) not in (2, 3):
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    main(*words, rejected="--rejected" in sys.argv[1:])

@@ -131,9 +131,12 @@ fn carried(extra: &[u8]) -> Result<(String, Option<Private>, Vec<VerifierKey>), 
         return Err(damaged("it is not in its canonical form"));
     }
     let keys = witnesses.iter().map(|key| key.parse()).collect::<Result<Vec<VerifierKey>, _>>().map_err(wrong)?;
-    match keys.iter().all(|key| key.kind() == KeyKind::Cosignature) {
-        true => Ok((leaf, private, keys)),
-        false => Err(damaged("a key among the witnesses is none of a witness")),
+    if keys.iter().any(|key| key.kind() != KeyKind::Cosignature) {
+        return Err(damaged("a key among the witnesses is none of a witness"));
+    }
+    match (1..keys.len()).any(|place| keys[..place].contains(&keys[place])) {
+        true => Err(damaged("it names a witness twice")),
+        false => Ok((leaf, private, keys)),
     }
 }
 
@@ -151,14 +154,20 @@ fn signatures(
     };
     let checkpoint = Checkpoint::verify(note, key)?;
 
-    // The log's own, those of witnesses that the reader trusts, and the others that the proof names.
-    let all = [keys, trusted, carried].concat();
+    // The log's own, then those of the witnesses as the proof names them: one spelling.
+    let all: Vec<VerifierKey> = std::iter::once(key).chain(carried).cloned().collect();
     if let Some(signature) = parsed.signatures.iter().find(|signature| !all.iter().any(|key| key.is_of(signature))) {
         let name = signature.name();
         return Err(Wrong(format!("the checkpoint has a signature of {name} by a key that the proof does not name")));
     }
     if let Some(key) = carried.iter().find(|key| !signed_by(key)) {
         return Err(Wrong(format!("the proof names the witness {}, who did not sign", key.name())));
+    }
+    let in_order = all.iter().zip(&parsed.signatures).all(|(key, signature)| key.is_of(signature));
+    if parsed.signatures.len() != all.len() || !in_order {
+        return Err(Wrong(
+            "the checkpoint's signatures are not the log's and then one for each key of a witness".into(),
+        ));
     }
     let mut witnessed = Vec::new();
     for signed in parsed.signed(&all)? {

@@ -16,7 +16,7 @@ use super::open::{Keys, OpenError};
 use super::proof::Demand;
 use super::queue::{Claimed, VerbError};
 use super::restricted::Rows;
-use super::{Event, HandOver, Observer, exec, into};
+use super::{Enclosed, Event, HandOver, Observer, exec, into};
 use crate::seal::header_digest;
 use crate::types::{Clock, Sha256};
 
@@ -136,7 +136,7 @@ async fn work(
     let part = Arc::new(setting.disk.part(claimed.manifest.delivery).map_err(Failure::Reason)?);
     // First, since nothing may be handed over without it.
     let restricted = restricted(setting, link, claimed, cancel).await?;
-    let header = proven(setting, link, claimed, cancel).await?;
+    let (header, proof) = proven(setting, link, claimed, cancel).await?.unzip();
     let resumed = fetch(setting, link, claimed, &part, cancel).await?;
     match verify(setting, claimed, &part, cancel).await {
         // What an earlier run left may be damaged, by a crash for one: fetch all of it, once.
@@ -150,7 +150,7 @@ async fn work(
     if let Some(header) = header {
         is_sealed_as_logged(&part, header)?;
     }
-    hand_over(setting, claimed, &part, restricted, cancel).await?;
+    hand_over(setting, claimed, &part, Enclosed { restricted, proof }, cancel).await?;
     // Every helper thread is done with it: they were awaited, or hold it no longer than their next piece.
     let mut part = part;
     loop {
@@ -177,14 +177,14 @@ async fn restricted(
     }
 }
 
-/// Holds the delivery's proof against what the loader demands; the digest that its age header must have. None where nothing
-/// is demanded.
+/// Holds the delivery's proof against what the loader demands; the digest that its age header must have, and the proof. None
+/// where nothing is demanded.
 async fn proven(
     setting: &Setting,
     link: &Link,
     claimed: &Arc<Claimed>,
     cancel: &CancellationToken,
-) -> Result<Option<Sha256>, Failure> {
+) -> Result<Option<(Sha256, Vec<u8>)>, Failure> {
     let Some(demand) = &setting.demand else { return Ok(None) };
     let trouble = |why: &str, wait| {
         (setting.observer)(Event::Trouble { address: &setting.address, why, retry_in: wait });
@@ -193,7 +193,8 @@ async fn proven(
         fetched = fetch::proof(link, claimed, trouble) => fetched.map_err(Failure::Reason)?,
         () = cancel.cancelled() => return Err(Failure::Interrupted),
     };
-    demand.check(&proof, &claimed.manifest).map(Some).map_err(Failure::Reason)
+    let header = demand.check(&proof, &claimed.manifest).map_err(Failure::Reason)?;
+    Ok(Some((header, proof)))
 }
 
 fn is_sealed_as_logged(part: &Part, logged: Sha256) -> Result<(), Failure> {
@@ -243,18 +244,18 @@ async fn hand_over(
     setting: &Setting,
     claimed: &Arc<Claimed>,
     part: &Arc<Part>,
-    restricted: Rows,
+    enclosed: Enclosed,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
     match &setting.hand_over {
-        HandOver::Exec(command) => match exec::run(command, &setting.keys, part, claimed, &restricted, cancel).await {
+        HandOver::Exec(command) => match exec::run(command, &setting.keys, part, claimed, &enclosed, cancel).await {
             Err(_) if cancel.is_cancelled() => Err(Failure::Interrupted),
             done => done.map_err(Failure::Reason),
         },
         HandOver::Into(folder) => {
             let (folder, keys, cancel) = (folder.clone(), setting.keys.clone(), cancel.clone());
             let (claimed, part) = (Arc::clone(claimed), Arc::clone(part));
-            in_a_thread(move || into::hand_over(&folder, &keys, &part, &claimed, &restricted, &cancel).map(drop)).await
+            in_a_thread(move || into::hand_over(&folder, &keys, &part, &claimed, &enclosed, &cancel).map(drop)).await
         }
     }
 }

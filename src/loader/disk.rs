@@ -1,4 +1,4 @@
-//! The loader's own disk: sealed objects on their way, manifests, and lists of row numbers. Never plaintext.
+//! The loader's own disk: sealed objects on their way, manifests, lists of row numbers, proofs. Never plaintext.
 //!
 //! One file for each delivery, locked while it is in use, so that a loader whose lease ran out and its successor do not
 //! write over each other. Called by `deliver` and `run`.
@@ -18,6 +18,7 @@ const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const SEALED: &str = ".age.part";
 const MANIFEST: &str = ".manifest.json";
 const RESTRICTED: &str = ".restricted.txt";
+const PROOF: &str = ".tlog-proof";
 
 /// A folder for sealed objects and manifests; mode 0700 if made here.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub struct Part {
     path: PathBuf,
     manifest: PathBuf,
     restricted: PathBuf,
+    proof: PathBuf,
 }
 
 /// A file beside the object that is removed when this is dropped.
@@ -83,7 +85,8 @@ impl Disk {
             if file.metadata().map_err(broken)?.nlink() > 0 {
                 let manifest = self.folder.join(format!("{delivery}{MANIFEST}"));
                 let restricted = self.folder.join(format!("{delivery}{RESTRICTED}"));
-                return Ok(Part { file, path, manifest, restricted });
+                let proof = self.folder.join(format!("{delivery}{PROOF}"));
+                return Ok(Part { file, path, manifest, restricted, proof });
             }
         }
         Err(format!("{} keeps vanishing", path.display()))
@@ -94,7 +97,7 @@ impl Disk {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let suffixes = [SEALED, MANIFEST, RESTRICTED];
+            let suffixes = [SEALED, MANIFEST, RESTRICTED, PROOF];
             let ours = name.to_str().and_then(|name| suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)));
             if ours.is_none_or(|id| id.parse::<DeliveryId>().is_err()) {
                 continue;
@@ -137,14 +140,21 @@ impl Part {
 
     /// Writes the manifest beside the object; returns its path.
     pub fn write_manifest(&self, content: &str) -> std::io::Result<PathBuf> {
-        write(&self.manifest, content)?;
+        write(&self.manifest, content.as_bytes())?;
         Ok(self.manifest.clone())
     }
 
     /// Writes the list of restricted rows beside the object; there for as long as the result lives.
     pub fn write_restricted(&self, content: &str) -> std::io::Result<Beside> {
         let beside = Beside(self.restricted.clone());
-        write(&self.restricted, content)?;
+        write(&self.restricted, content.as_bytes())?;
+        Ok(beside)
+    }
+
+    /// Writes the proof beside the object; there for as long as the result lives.
+    pub fn write_proof(&self, content: &[u8]) -> std::io::Result<Beside> {
+        let beside = Beside(self.proof.clone());
+        write(&self.proof, content)?;
         Ok(beside)
     }
 
@@ -155,9 +165,9 @@ impl Part {
     }
 }
 
-fn write(path: &Path, content: &str) -> std::io::Result<()> {
+fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(content.as_bytes())
+    file.write_all(content)
 }
 
 #[cfg(test)]
@@ -197,15 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_rows_is_private_and_goes_when_it_is_not_needed_any_more() {
+    fn what_goes_with_a_delivery_is_private_and_goes_when_it_is_not_needed_any_more() {
         let folder = tempfile::tempdir().unwrap();
         let part = Disk::open(folder.path()).unwrap().part(id()).unwrap();
-        let beside = part.write_restricted("17\n").unwrap();
-        let path = beside.path().to_owned();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "17\n");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        drop(beside);
-        assert!(!path.exists());
+        for (beside, content) in
+            [(part.write_restricted("17\n").unwrap(), "17\n"), (part.write_proof(b"proof\n").unwrap(), "proof\n")]
+        {
+            let path = beside.path().to_owned();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            drop(beside);
+            assert!(!path.exists());
+        }
     }
 
     #[test]
@@ -217,10 +230,11 @@ mod tests {
         let holder = disk.part(held).unwrap();
         holder.write_manifest("{}").unwrap();
         std::fs::write(folder.path().join(format!("{left}.restricted.txt")), "17\n").unwrap();
+        std::fs::write(folder.path().join(format!("{left}.tlog-proof")), "").unwrap();
         std::fs::write(folder.path().join("mine.age.part"), "x").unwrap();
         let written = Timestamp::try_from(std::fs::metadata(holder.path()).unwrap().modified().unwrap()).unwrap();
         disk.clean(written + jiff::SignedDuration::from_hours(24 * 6));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 6);
         disk.clean(written + jiff::SignedDuration::from_hours(24 * 8));
         let mut names: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();

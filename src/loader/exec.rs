@@ -18,10 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Enclosed;
 use super::disk::Part;
 use super::open::{Keys, OpenError};
 use super::queue::{Claimed, one_line};
-use super::restricted::Rows;
 
 /// Pieces of plaintext between the opening thread and the command.
 const AHEAD: usize = 4;
@@ -51,12 +51,13 @@ pub async fn run(
     keys: &Keys,
     part: &Arc<Part>,
     claimed: &Arc<Claimed>,
-    restricted: &Rows,
+    enclosed: &Enclosed,
     cancel: &CancellationToken,
 ) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("the loader cannot run the command: {e}");
     // There until the command has ended; empty when no row is restricted, so that a command need not tell the cases apart.
-    let restricted = part.write_restricted(restricted.text()).map_err(failed)?;
+    let restricted = part.write_restricted(enclosed.restricted.text()).map_err(failed)?;
+    let proof = enclosed.proof.as_ref().map(|proof| part.write_proof(proof)).transpose().map_err(failed)?;
     let manifest = part.write_manifest(&claimed.manifest_file()).map_err(failed)?;
     let stdout = match exec.output_to_stderr {
         true => Stdio::from(std::io::stderr().as_fd().try_clone_to_owned().map_err(failed)?),
@@ -66,6 +67,8 @@ pub async fn run(
     command.arg("-c").arg(&exec.command);
     command.envs(facts(claimed)).env("NIGHTSAFE_MANIFEST", manifest);
     command.env("NIGHTSAFE_RESTRICTED_FILE", restricted.path());
+    // Empty where none was demanded, whatever the loader's own environment has.
+    command.env("NIGHTSAFE_PROOF_FILE", proof.as_ref().map_or("".as_ref(), |proof| proof.path().as_os_str()));
     command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
     let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(failed)?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -255,7 +258,7 @@ mod tests {
 
     async fn on(f: Fixture, command: &str, cancel: &CancellationToken) -> Result<(), String> {
         let exec = Exec { command: command.into(), output_to_stderr: true };
-        run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), &Rows::default(), cancel).await
+        run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), &Enclosed::default(), cancel).await
     }
 
     fn out(folder: &Path) -> String {
@@ -291,7 +294,8 @@ mod tests {
                  test $NIGHTSAFE_ROWS = 12 && cat > /dev/null && echo \"$NIGHTSAFE_RESTRICTED_FILE\" > {out}.path"
             );
             let exec = Exec { command, output_to_stderr: true };
-            run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), &rows, &CancellationToken::new())
+            let enclosed = Enclosed { restricted: rows, proof: None };
+            run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), &enclosed, &CancellationToken::new())
                 .await
                 .unwrap();
             assert_eq!(std::fs::read_to_string(&out).unwrap(), list);
@@ -300,6 +304,29 @@ mod tests {
                 path.starts_with(&f.folder.path().display().to_string()) && !Path::new(path.trim()).exists(),
                 "{path}"
             );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_command_is_given_the_proof_that_was_verified_and_an_empty_name_without_one() {
+        for proof in [Some(b"proof\n".to_vec()), None] {
+            let f = fixture("a.csv", b"abc");
+            let target = tempfile::tempdir().unwrap();
+            let out = out(target.path());
+            let command = format!(
+                "cat > /dev/null; echo \"$NIGHTSAFE_PROOF_FILE\" > {out}.path; \
+                 test -z \"$NIGHTSAFE_PROOF_FILE\" || cat \"$NIGHTSAFE_PROOF_FILE\" > {out}"
+            );
+            let exec = Exec { command, output_to_stderr: true };
+            let (folder, enclosed) = (f.folder, Enclosed { proof, ..Enclosed::default() });
+            run(&exec, &f.keys, &Arc::new(f.part), &Arc::new(f.claimed), &enclosed, &CancellationToken::new())
+                .await
+                .unwrap();
+            assert_eq!(std::fs::read(&out).ok(), enclosed.proof);
+            let path = std::fs::read_to_string(format!("{out}.path")).unwrap();
+            let inside = path.starts_with(&folder.path().display().to_string());
+            assert_eq!((inside, path.trim().is_empty()), (enclosed.proof.is_some(), enclosed.proof.is_none()));
+            assert!(!inside || !Path::new(path.trim()).exists(), "it is removed after the command");
         }
     }
 

@@ -1,7 +1,8 @@
-//! Handing over to a folder: `DIR/<delivery>/` with the file, its manifest and its restricted rows, there whole or not at
-//! all.
+//! Handing over to a folder: `DIR/<delivery>/` with the file, its manifest, its restricted rows and its proof, there whole or
+//! not at all.
 //!
-//! Must never leave a half-written delivery under its final name, nor touch one that is already there. Called by `deliver`.
+//! Must never leave a half-written delivery under its final name, nor touch one that is already there, but for its proof: the
+//! one that was verified last is kept. Called by `deliver`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufWriter, Write as _};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 
+use super::Enclosed;
 use super::disk::Part;
 use super::open::{Keys, OpenError, PIECE, digest_of};
 use super::queue::{Claimed, Manifest};
@@ -19,6 +21,8 @@ use super::restricted::Rows;
 const MANIFEST: &str = "manifest.json";
 /// There when rows are restricted.
 const RESTRICTED: &str = "restricted.txt";
+/// There when a proof was demanded; called as the gateway calls it.
+const PROOF: &str = "receipt.tlog-proof";
 
 /// Writes the delivery under `folder`, durable on return. One that is there already, identical, is left as it is.
 ///
@@ -29,7 +33,7 @@ pub fn hand_over(
     keys: &Keys,
     part: &Part,
     claimed: &Claimed,
-    restricted: &Rows,
+    enclosed: &Enclosed,
     cancel: &CancellationToken,
 ) -> Result<PathBuf, OpenError> {
     let manifest = &claimed.manifest;
@@ -38,11 +42,12 @@ pub fn hand_over(
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
     let partial = folder.join(format!("{}.partial", manifest.delivery));
     let _held = hold(&partial)?;
-    if is_there(&target, &name, manifest, restricted)? {
+    if is_there(&target, &name, manifest, &enclosed.restricted)? {
+        keep_proof(&partial, &target, enclosed)?;
         let _ = std::fs::remove_dir(&partial);
         return Ok(target);
     }
-    let written = write(&partial, &name, keys, part, claimed, restricted, cancel);
+    let written = write(&partial, &name, keys, part, claimed, enclosed, cancel);
     if written.is_err() {
         // Plaintext of a delivery that was not handed over does not stay.
         let _ = std::fs::remove_dir_all(&partial);
@@ -80,10 +85,10 @@ fn hold(partial: &Path) -> Result<File, OpenError> {
     Err(at(partial)(std::io::Error::other("it keeps vanishing")))
 }
 
-/// The file's name in the delivery's folder. A file called like the manifest or the list of rows steps aside.
+/// The file's name in the delivery's folder. A file called like the manifest, the list of rows or the proof steps aside.
 fn file_name(manifest: &Manifest) -> String {
     let name = manifest.name.as_str();
-    match [MANIFEST, RESTRICTED].iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
+    match [MANIFEST, RESTRICTED, PROOF].iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
         true => format!("_{name}"),
         false => name.to_owned(),
     }
@@ -107,17 +112,32 @@ fn is_there(target: &Path, name: &str, manifest: &Manifest, restricted: &Rows) -
     Err(at(target)(std::io::Error::other(differs)))
 }
 
+/// Puts the proof into the folder of a delivery that was written before: without it, or with one that fewer have cosigned.
+fn keep_proof(partial: &Path, target: &Path, enclosed: &Enclosed) -> Result<(), OpenError> {
+    let Some(proof) = &enclosed.proof else { return Ok(()) };
+    let (new, kept) = (partial.join(PROOF), target.join(PROOF));
+    if std::fs::read(&kept).is_ok_and(|there| there == *proof) {
+        return Ok(());
+    }
+    bytes(&new, proof)?;
+    std::fs::rename(&new, &kept).map_err(at(&kept))?;
+    sync(target)
+}
+
 fn write(
     partial: &Path,
     name: &str,
     keys: &Keys,
     part: &Part,
     claimed: &Claimed,
-    restricted: &Rows,
+    enclosed: &Enclosed,
     cancel: &CancellationToken,
 ) -> Result<(), OpenError> {
-    if !restricted.is_empty() {
-        text(&partial.join(RESTRICTED), restricted.text())?;
+    if !enclosed.restricted.is_empty() {
+        bytes(&partial.join(RESTRICTED), enclosed.restricted.text().as_bytes())?;
+    }
+    if let Some(proof) = &enclosed.proof {
+        bytes(&partial.join(PROOF), proof)?;
     }
     let file = partial.join(name);
     let mut out = BufWriter::with_capacity(4 * PIECE, create(&file)?);
@@ -127,13 +147,13 @@ fn write(
     })?;
     out.into_inner().map_err(|e| at(&file)(e.into_error()))?.sync_all().map_err(at(&file))?;
 
-    text(&partial.join(MANIFEST), &claimed.manifest_file())?;
+    bytes(&partial.join(MANIFEST), claimed.manifest_file().as_bytes())?;
     sync(partial)
 }
 
-fn text(file: &Path, content: &str) -> Result<(), OpenError> {
+fn bytes(file: &Path, content: &[u8]) -> Result<(), OpenError> {
     let mut out = create(file)?;
-    out.write_all(content.as_bytes()).map_err(at(file))?;
+    out.write_all(content).map_err(at(file))?;
     out.sync_all().map_err(at(file))
 }
 
@@ -159,7 +179,7 @@ mod tests {
 
     fn over(f: &Fixture) -> Result<PathBuf, OpenError> {
         let folder = f.folder.path().join("in/box");
-        hand_over(&folder, &f.keys, &f.part, &f.claimed, &Rows::default(), &CancellationToken::new())
+        hand_over(&folder, &f.keys, &f.part, &f.claimed, &Enclosed::default(), &CancellationToken::new())
     }
 
     #[test]
@@ -175,9 +195,9 @@ mod tests {
     #[test]
     fn restricted_rows_lie_beside_the_manifest_and_belong_to_the_delivery() {
         let mut f = fixture("restricted.txt", b"one,two\n");
-        let rows = rows(&mut f.claimed, "17\n20-24\n", 6);
+        let enclosed = Enclosed { restricted: rows(&mut f.claimed, "17\n20-24\n", 6), proof: None };
         let folder = f.folder.path().join("in");
-        let over = |f: &Fixture| hand_over(&folder, &f.keys, &f.part, &f.claimed, &rows, &CancellationToken::new());
+        let over = |f: &Fixture| hand_over(&folder, &f.keys, &f.part, &f.claimed, &enclosed, &CancellationToken::new());
         let target = over(&f).unwrap();
         assert_eq!(std::fs::read_to_string(target.join("restricted.txt")).unwrap(), "17\n20-24\n");
         assert_eq!(std::fs::read(target.join("_restricted.txt")).unwrap(), b"one,two\n");
@@ -185,6 +205,29 @@ mod tests {
         // Without its list it is not this delivery any more.
         std::fs::remove_file(target.join("restricted.txt")).unwrap();
         assert!(over(&f).unwrap_err().to_string().contains("move it away"));
+    }
+
+    #[test]
+    fn the_proof_that_was_verified_lies_beside_the_file_and_comes_to_one_that_is_there() {
+        let f = fixture("receipt.tlog-proof", b"one,two\n");
+        let folder = f.folder.path().join("in");
+        let with = |proof: Option<&[u8]>| {
+            let enclosed = Enclosed { proof: proof.map(<[u8]>::to_vec), ..Enclosed::default() };
+            hand_over(&folder, &f.keys, &f.part, &f.claimed, &enclosed, &CancellationToken::new()).unwrap()
+        };
+        let target = with(None);
+        let kept = || std::fs::read(target.join("receipt.tlog-proof")).ok();
+        assert_eq!(kept(), None);
+        for (proof, then) in [(Some(&b"first"[..]), "first"), (None, "first"), (Some(b"second"), "second")] {
+            assert_eq!(with(proof), target);
+            assert_eq!(kept().as_deref(), Some(then.as_bytes()));
+            assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        }
+        assert_eq!(std::fs::read(target.join("_receipt.tlog-proof")).unwrap(), b"one,two\n");
+        // With the rest, when all of it is new.
+        std::fs::remove_dir_all(&target).unwrap();
+        with(Some(b"third"));
+        assert_eq!(kept().as_deref(), Some(&b"third"[..]));
     }
 
     #[test]

@@ -70,6 +70,14 @@ pub enum HandOver {
     Into(PathBuf),
 }
 
+/// What goes with the plaintext to whoever takes it.
+#[derive(Debug, Default)]
+struct Enclosed {
+    restricted: restricted::Rows,
+    /// The proof as it was verified; none when none was demanded.
+    proof: Option<Vec<u8>>,
+}
+
 /// What a loader did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {

@@ -62,11 +62,22 @@ pub(super) fn ask(
         .post(format!("{url}/add-checkpoint"))
         .content_type("text/plain; charset=utf-8")
         .send(body)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| unreached(&error.to_string()))?;
     let status = response.status().as_u16();
     let text =
         response.body_mut().with_config().limit(ANSWER_MAX).read_to_string().map_err(|error| error.to_string())?;
     Ok(judge(status, &text, checkpoint, key))
+}
+
+/// Why there is no answer, with what to do where that is not plain.
+fn unreached(error: &str) -> String {
+    match error.contains("certificate") {
+        true => format!(
+            "{error}: its certificate must be for the name in its url, by an authority that this machine trusts (one of your own: \
+             set SSL_CERT_FILE)"
+        ),
+        false => error.to_owned(),
+    }
 }
 
 /// What an answer means, whoever gave it.

@@ -114,6 +114,10 @@ fn a_receipt_is_verified_on_a_machine_with_nothing_but_the_binary_the_proof_and_
     elsewhere.put("forged.json", forged.as_bytes());
     let forged = elsewhere.verify(&[&proof, "--receipt", "forged.json"], b"").exits(1);
     assert!(forged.stderr.contains("name is \"other.csv\""), "{forged:#?}");
+    let added = std::fs::read_to_string(&receipt).unwrap().replacen('{', "{ \"loaded\": \"all rows, confirmed\",", 1);
+    elsewhere.put("added.json", added.as_bytes());
+    let added = elsewhere.verify(&[&proof, "--receipt", "added.json"], b"").exits(1);
+    assert!(added.stderr.contains("loaded is added"), "{added:#?}");
     let (mut stranger, mut key) = (elsewhere.command(NIGHTSAFE), elsewhere.command(NIGHTSAFE));
     key.args(["audit", "key", "--name", "sftp.example.org/audit", "--new", "stranger.key"]);
     let key = run(key, b"", PATIENCE).ok().stdout;
@@ -179,8 +183,25 @@ fn a_rejection_and_a_loading_are_proven_too() {
     assert_eq!(names.iter().filter(|name| name.ends_with(".tlog-proof")).count(), 2, "{names:?}");
     let bad = fetch_proof(&gateway.meadow(), "bad", elsewhere.0.path()).display().to_string();
     let report = fetch(&gateway.meadow(), ".report.json", elsewhere.0.path()).display().to_string();
-    let told = elsewhere.verify(&[&bad, "--extract", "bad.csv", "--receipt", &report], b"").ok().stdout;
-    assert!(told.contains("PROVEN: this file was received and rejected") && told.contains("\nReason:  "), "{told}");
+    // Whoever asks by the exit status asks whether it was accepted.
+    let words = [&bad, "--extract", "bad.csv", "--receipt", &report];
+    let no = elsewhere.verify(&words, b"").exits(1);
+    assert!(no.stdout.starts_with("PROVEN, and it was REJECTED: ") && no.stdout.contains("\nReason:  "), "{no:#?}");
+    assert!(no.stderr.contains("REJECTED") && no.stderr.contains("--rejected"), "{no:#?}");
+    let json = elsewhere.verify(&[&bad, "--json"], b"").exits(1).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["proven"], &json["kind"]), (&true.into(), &"upload.rejected".into()));
+    let told = elsewhere.verify(&[&words[..], &["--rejected"]].concat(), b"").ok().stdout;
+    assert_eq!(told, no.stdout);
+    let script = elsewhere.script(&[&bad, &keys().verifier(), "bad.csv"]).exits(1);
+    assert!(script.stdout.starts_with("PROVEN, and it was REJECTED: ") && script.stderr.contains("--rejected"));
+    elsewhere.script(&["--rejected", &bad, &keys().verifier(), "bad.csv"]).ok();
+    // An acceptance is no rejection.
+    let good = fetch_proof(&gateway.meadow(), "visits", elsewhere.0.path()).display().to_string();
+    elsewhere.verify(&[&good], b"").ok();
+    assert!(elsewhere.verify(&[&good, "--rejected"], b"").exits(1).stderr.contains("ACCEPTED"));
+    elsewhere.script(&["--rejected", &good, &keys().verifier()]).exits(1);
+    assert!(elsewhere.verify(&["-", "--rejected"], b"nothing").exits(1).stderr.contains("NOT PROVEN"));
 
     load_into(&gateway, "loader-all", &gateway.path("out")).ok();
     gateway.await_events(Kind::DeliveryAcknowledged, 1);
@@ -189,6 +210,9 @@ fn a_rejection_and_a_loading_are_proven_too() {
     assert!(told.contains("PROVEN: this file was loaded") && told.contains("Loader:        loader-all"), "{told}");
     let wrong = elsewhere.verify(&[&loaded, "--extract", "bad.csv"], b"").exits(1);
     assert!(wrong.stderr.contains("names no extract"), "{wrong:#?}");
+    elsewhere.script(&[&loaded, &keys().verifier()]).ok();
+    elsewhere.script(&[&loaded, &keys().verifier(), "bad.csv"]).exits(1);
+    assert!(elsewhere.verify(&[&loaded, "--rejected"], b"").exits(1).stderr.contains("delivery.acknowledged"));
     // What another organisation sent is not there to be read.
     assert!(gateway.harbour().list("/receipts").is_empty());
 }
@@ -224,6 +248,11 @@ fn a_loader_takes_what_the_log_proves_and_gives_back_what_it_does_not() {
         done.stderr.contains("1 loaded").then_some(done)
     });
     assert!(!loaded.stderr.contains("failed"), "{loaded:#?}");
+    // What was verified is kept with the file, and still holds without the gateway.
+    let elsewhere = Elsewhere::new();
+    let kept = crate::loading::the_only_file(&gateway.path("out2"), "/receipt.tlog-proof");
+    let file = kept.with_file_name("visits.csv");
+    elsewhere.verify(&[kept.to_str().unwrap(), "--extract", file.to_str().unwrap()], b"").ok();
     gateway.await_events(Kind::DeliveryAcknowledged, 1);
 
     // By another key nothing is proven: the second time it goes to the dead letters.
@@ -235,10 +264,15 @@ fn a_loader_takes_what_the_log_proves_and_gives_back_what_it_does_not() {
     let stranger = format!("{}.pub", stranger.display());
     let refused = load(&["--audit-key", &stranger], "out3").exits(1);
     assert!(refused.stderr.contains("its proof is refused"), "{refused:#?}");
-    // With the loader's own identity as recipient, which is the default, it passes.
+    // With the loader's own identity as recipient, which is the default, it passes; a command is given the proof.
+    let given = gateway.path("given.tlog-proof");
     crate::harness::eventually("the delivery's backoff", || {
-        load(&["--audit-key", &key], "out3").ok().stderr.contains("1 loaded").then_some(())
+        let mut command = load_command(&gateway, "loader-all", "work");
+        let script = format!("cat > /dev/null && cp \"$NIGHTSAFE_PROOF_FILE\" {}", given.display());
+        command.args(["--once", "--require-proof", "--audit-key", &key, "--exec", &script]);
+        run(command, b"", 5 * PATIENCE).ok().stderr.contains("1 loaded").then_some(())
     });
+    elsewhere.verify(&[given.to_str().unwrap()], b"").ok();
     assert!(load(&[], "out4").exits(2).stderr.contains("--audit-key"));
 }
 

@@ -2,6 +2,7 @@
 //! dead; the copy of each event for syslog.
 
 mod oracle;
+mod tls;
 mod witness;
 
 use std::net::TcpListener;
@@ -16,6 +17,7 @@ use nightsafe::ledger::ProofOf;
 use crate::harness::{Gateway, NIGHTSAFE, PATIENCE, Setup, csv, eventually, fresh_dir, keys, run};
 use crate::loading::{claim_one, text};
 use oracle::Published;
+use tls::{Authority, Front};
 use witness::Witness;
 
 /// Waits until what is published has all events that the ledger has now.
@@ -119,6 +121,34 @@ fn a_witness_sees_a_log_that_only_grows_and_its_word_is_in_the_proofs() {
     eventually("the witness saw more", || (witness.size() > seen).then_some(()));
     let again = gateway.ledger(|ledger| async move { ledger.proof(ProofOf::End(upload)).await }).unwrap();
     assert_eq!(again, proven);
+    assert_eq!(witness.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn a_witness_behind_https_is_believed_when_the_operator_trusts_its_authority() {
+    let (witness, inside, stranger) = (Witness::start(&keys().verifier()), Authority::new(), Authority::new());
+    let front = Front::start(&inside, witness.port());
+    let started = |trusted: &Authority| {
+        let bundle = trusted.bundle().display().to_string();
+        let setup = Setup::new().audit(&witness.settings_at(front.url())).environment("SSL_CERT_FILE", &bundle);
+        let gateway = Gateway::start(setup);
+        gateway.put(&gateway.harbour(), &csv(1_000, 1), "/visits.csv");
+        gateway
+    };
+    // Who trusts another authority sends the witness nothing, and says why.
+    let gateway = started(&stranger);
+    let told =
+        eventually("it is told", || gateway.log_lines().into_iter().find(|line| line.contains("does not cosign")));
+    assert!(told.contains("invalid peer certificate") && told.contains("SSL_CERT_FILE"), "{told}");
+    drop(gateway);
+    assert_eq!(witness.size(), 0);
+
+    let gateway = started(&inside);
+    let upload = gateway.uploads()[0].receipt.upload;
+    eventually("the upload's proof is cosigned", || {
+        let proven = gateway.ledger(|ledger| async move { ledger.proof(ProofOf::End(upload)).await }).unwrap();
+        (proven.witnesses.first()?.to_string() == witness.key()).then_some(())
+    });
     assert_eq!(witness.refused(), Vec::<String>::new());
 }
 

@@ -132,6 +132,41 @@ fn no_bit_of_a_proof_can_change() {
 }
 
 #[test]
+fn the_signatures_of_a_proof_have_one_spelling() {
+    let log = log();
+    let others = [
+        cosign([7; 32], "witness.example.com/w1", 1_679_315_147, &log.checkpoint.to_string()),
+        cosign([8; 32], "witness.example.com/w2", 1_679_315_148, &log.checkpoint.to_string()),
+    ];
+    let trusted: Vec<VerifierKey> = others.iter().map(|(key, _)| key.clone()).collect();
+    let file = log.file(true, &others);
+    let verify = |file: &str| evidence::verify(file.as_bytes(), &log.key(), &trusted);
+    assert_eq!(verify(&file).unwrap().witnessed.len(), 2);
+
+    let own = log.checkpoint.sign(&log.signer).lines().last().unwrap().to_owned() + "\n";
+    let [(_, first), (_, second)] = &others;
+    let later = cosign([7; 32], "witness.example.com/w1", 1_679_315_149, &log.checkpoint.to_string()).1;
+    let all = format!("{own}{first}{second}");
+    assert!(file.ends_with(&all));
+    for lines in [
+        format!("{own}{own}{first}{second}"),
+        format!("{own}{first}{second}{own}"),
+        format!("{own}{first}{second}{second}"),
+        format!("{own}{first}{later}{second}"),
+        format!("{own}{second}{first}"),
+        format!("{first}{own}{second}"),
+    ] {
+        let refused = verify(&file.replace(&all, &lines)).unwrap_err().0;
+        assert!(refused.contains("one for each key"), "{refused}");
+    }
+    let twice = [others[0].clone(), others[0].clone()];
+    assert!(verify(&log.file(true, &twice)).unwrap_err().0.contains("twice"));
+    // By a witness whom the reader trusts, and the proof does not name.
+    let more = verify(&(log.file(true, &others[..1]) + second)).unwrap_err().0;
+    assert!(more.contains("does not name"), "{more}");
+}
+
+#[test]
 fn what_a_proof_carries_has_one_spelling() {
     let log = log();
     let proof: crate::audit::Proof = log.file(true, &[]).parse().unwrap();

@@ -41,24 +41,29 @@ impl List {
         }
     }
 
-    /// Prints what is there; returns the last sequence number printed.
+    /// Prints what is there; returns the number of the last event that was looked at.
     async fn print_there(&self, ledger: &Ledger, out: &mut impl Write) -> anyhow::Result<u64> {
         let Some(limit) = limit(self.limit) else { return self.print_after(ledger, 0, out).await };
+        let end = end(ledger).await?;
         let events = ledger.events(&Filter { limit: Some(limit), ..self.which.filter() }).await?;
         self.print(&events, out)?;
-        Ok(events.last().map_or(0, |event| event.sequence))
+        Ok(events.last().map_or(end, |event| event.sequence.max(end)))
     }
 
-    /// Prints all that came after `last`, page by page.
+    /// Prints all that came after `last`, page by page; returns the number of the last event that was looked at.
     async fn print_after(&self, ledger: &Ledger, mut last: u64, out: &mut impl Write) -> anyhow::Result<u64> {
-        loop {
+        // Asked first: what comes meanwhile may be printed, and is never passed over. Who follows what is rare would read
+        // from the last match on each time.
+        let end = end(ledger).await?;
+        while last < end {
             let events = self.which.page(ledger, last).await?;
             self.print(&events, out)?;
             last = events.last().map_or(last, |event| event.sequence);
             if events.len() < PAGE {
-                return Ok(last);
+                return Ok(last.max(end));
             }
         }
+        Ok(last)
     }
 
     fn print(&self, events: &[Logged], out: &mut impl Write) -> anyhow::Result<()> {
@@ -70,6 +75,12 @@ impl List {
         }
         Ok(out.flush()?)
     }
+}
+
+/// The number of the newest event.
+async fn end(ledger: &Ledger) -> anyhow::Result<u64> {
+    let newest = ledger.events(&Filter { limit: Some(1), ..Filter::default() }).await?;
+    Ok(newest.last().map_or(0, |event| event.sequence))
 }
 
 /// Time, sequence, kind, account, address, upload and details, in one line.
@@ -130,6 +141,28 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(everything(2).print_after(&desk.ledger, last, &mut out).await.unwrap(), last + 1);
         assert!(String::from_utf8(out).unwrap().contains(" upload.accepted harbour-nightly "));
+    }
+
+    #[tokio::test]
+    async fn following_does_not_look_again_at_what_did_not_match() {
+        let desk = Desk::new();
+        for _ in 0..5 {
+            desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+        }
+        let rare =
+            |limit| List { which: Which { kind: Some(Kind::UploadAccepted), ..Which::default() }, ..everything(limit) };
+        assert_eq!(printed(&desk, &rare(0)).await, (5, vec![]));
+        assert_eq!(printed(&desk, &rare(9)).await, (5, vec![]));
+        desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+        assert_eq!(rare(9).print_after(&desk.ledger, 5, &mut Vec::new()).await.unwrap(), 6);
+        desk.accept("a.csv", at(1)).await;
+        desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+        let mut out = Vec::new();
+        let end = rare(9).print_after(&desk.ledger, 6, &mut out).await.unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
+        // To the end, past the one that was printed.
+        assert_eq!(rare(9).print_after(&desk.ledger, end, &mut Vec::new()).await.unwrap(), end);
+        assert!(end >= 8, "{end}");
     }
 
     #[tokio::test]

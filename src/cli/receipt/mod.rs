@@ -18,9 +18,10 @@ use super::outcome::Stop;
 use super::output::{self, line};
 use super::progress::Progress;
 use crate::audit::evidence::{self, Verified};
-use crate::audit::{PROOF_MAX, Receipt, VerifierKey, Wrong};
+use crate::audit::{Kind, PROOF_MAX, Receipt, VerifierKey, Wrong};
 use crate::types::Sha256;
 pub(super) use keys::keys;
+use told::strange;
 pub(super) use told::{differences, story};
 
 /// A receipt is small; its report lists at most some thousand errors.
@@ -39,7 +40,8 @@ enum ReceiptCommand {
     ///
     /// Needs no configuration and no network: the proof, and the verifier key of the gateway's log, which its operator
     /// gives out (`nightsafe audit key`). With --extract it says as well whether a file is the one that was meant, with
-    /// --receipt whether a receipt or report (.json) says what stands in the log.
+    /// --receipt whether a receipt or report (.json) says what stands in the log. A proof that the file was rejected is
+    /// exit status 1 too, unless --rejected says that this is what is to be proven.
     Verify(Verify),
 }
 
@@ -56,6 +58,9 @@ struct Verify {
     /// A receipt or report in JSON that must say what the proof says
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
+    /// What is to be proven is that the file was rejected: exit status 0 for a rejection, and for nothing else
+    #[arg(long)]
+    rejected: bool,
     /// A witness's verifier key, or a file that has it: it must have cosigned; may be given more than once
     #[arg(long, value_name = "VKEY")]
     witness: Vec<String>,
@@ -64,7 +69,7 @@ struct Verify {
     json: bool,
 }
 
-/// Exit status 0 when everything holds, 1 when something does not, 2 when a key or a file cannot be used.
+/// Exit status 0 when everything holds and is what was asked for, 1 when not, 2 when a key or a file cannot be used.
 ///
 /// # Errors
 /// As the exit status.
@@ -107,10 +112,30 @@ impl Verify {
                 let mut shown = told::json(&evidence);
                 shown["extract"] = self.extract.is_some().into();
                 shown["receipt"] = self.receipt.is_some().into();
-                Ok(output::json(&shown)?)
+                output::json(&shown)?;
             }
-            false => Ok(line(story(&evidence, &further).trim_end())?),
+            false => line(story(&evidence, &further).trim_end())?,
         }
+        // All of it holds, and it may still not be what was asked for. A program has its JSON object already.
+        match otherwise(evidence.event.kind, self.rejected) {
+            None => Ok(()),
+            Some(_) if self.json => Err(Stop::Told.into()),
+            Some(why) => Err(Stop::No(why).into()),
+        }
+    }
+}
+
+/// Why the answer is no though the proof holds: who asks by the exit status asks whether the file was accepted, or, with
+/// `rejected`, whether it was not.
+fn otherwise(kind: Kind, rejected: bool) -> Option<String> {
+    match (kind, rejected) {
+        (Kind::UploadRejected, false) => Some(
+            "it is proven that this file was REJECTED: with --rejected that is what is asked for, and the exit status is 0"
+                .into(),
+        ),
+        (Kind::UploadRejected, true) | (_, false) => None,
+        (Kind::UploadAccepted, true) => Some("it is proven that this file was ACCEPTED, and --rejected was asked".into()),
+        (other, true) => Some(format!("this is a proof of {}, and --rejected was asked", other.as_str())),
     }
 }
 
@@ -145,11 +170,13 @@ fn proof_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Holds a file against the evidence.
 fn extract(evidence: &Verified, file: &Path) -> anyhow::Result<()> {
-    let detail = &evidence.event.detail;
-    let (Some(size), Some(sha256)) = (detail.get("size").and_then(|v| v.as_u64()), detail.get("sha256")) else {
-        let kind = evidence.event.kind.as_str();
+    let (kind, detail) = (evidence.event.kind, &evidence.event.detail);
+    let end = matches!(kind, Kind::UploadAccepted | Kind::UploadRejected);
+    let size = detail.get("size").and_then(|value| value.as_u64()).filter(|_| end);
+    let (Some(size), Some(sha256)) = (size, detail.get("sha256")) else {
         return Err(Stop::No(format!(
-            "this proof ({kind}) names no extract: use the one of the acceptance or rejection"
+            "this proof ({}) names no extract: use the one of the acceptance or rejection",
+            kind.as_str()
         ))
         .into());
     };
@@ -197,13 +224,18 @@ fn receipt(evidence: &Verified, file: &Path) -> anyhow::Result<()> {
     let unreadable = |error: io::Error| Stop::Usage(format!("{} cannot be read: {error}", file.display()));
     let mut text = String::new();
     File::open(file).map_err(unreadable)?.take(RECEIPT_MAX).read_to_string(&mut text).map_err(unreadable)?;
-    let receipt: Receipt = serde_json::from_str(&text)
-        .map_err(|error| Stop::No(format!("NOT THIS RECEIPT: {} is no receipt in JSON: {error}", file.display())))?;
-    match differences(&receipt, evidence) {
-        none if none.is_empty() => Ok(()),
-        some => {
-            Err(Stop::No(format!("NOT THIS RECEIPT: {} differs from the log: {}", file.display(), some.join("; ")))
-                .into())
+    let no_receipt = |error: serde_json::Error| {
+        Stop::No(format!("NOT THIS RECEIPT: {} is no receipt in JSON: {error}", file.display()))
+    };
+    let receipt: Receipt = serde_json::from_str(&text).map_err(no_receipt)?;
+    // What a receipt does not have would not be compared at all: first, the file must say nothing but what was read.
+    let mut differing = strange(&serde_json::from_str(&text).map_err(no_receipt)?, &receipt);
+    differing.extend(differences(&receipt, evidence));
+    match differing.is_empty() {
+        true => Ok(()),
+        false => {
+            let all = differing.join("; ");
+            Err(Stop::No(format!("NOT THIS RECEIPT: {} differs from the log: {all}", file.display())).into())
         }
     }
 }

@@ -48,7 +48,7 @@ pub fn story(evidence: &Verified, further: &[(&str, String)]) -> String {
     }
     lines.extend(further.iter().cloned());
 
-    let mut story = format!("PROVEN: {}\n\n", headline(event.kind));
+    let mut story = format!("PROVEN{}\n\n", headline(event.kind));
     for (name, value) in lines {
         story.push_str(&format!("{:<15}{}\n", format!("{name}:"), tame(&value)));
     }
@@ -58,13 +58,14 @@ pub fn story(evidence: &Verified, further: &[(&str, String)]) -> String {
     story
 }
 
+/// What follows the word: who reads no further must not take a rejection for anything else.
 fn headline(kind: Kind) -> String {
     match kind {
-        Kind::UploadAccepted => "this file was received whole, accepted and queued for loading".into(),
-        Kind::UploadRejected => "this file was received and rejected".into(),
-        Kind::DeliveryAcknowledged => "this file was loaded by the data team".into(),
-        Kind::UploadErased => "this upload was erased".into(),
-        other => format!("this stands in the log: {}", other.as_str()),
+        Kind::UploadAccepted => ": this file was received whole, accepted and queued for loading".into(),
+        Kind::UploadRejected => ", and it was REJECTED: this file was received, not accepted, and is not loaded".into(),
+        Kind::DeliveryAcknowledged => ": this file was loaded by the data team".into(),
+        Kind::UploadErased => ": this upload was erased".into(),
+        other => format!(": this stands in the log: {}", other.as_str()),
     }
 }
 
@@ -105,6 +106,38 @@ pub(super) fn json(evidence: &Verified) -> Value {
     })
 }
 
+/// Where a receipt's JSON is not what the receipt that was read from it says: additions, omissions, other spellings.
+pub(super) fn strange(file: &Value, receipt: &Receipt) -> Vec<String> {
+    let mut found = Vec::new();
+    // Every field is text, a number or a list: that always has a JSON form.
+    compare("", file, &serde_json::to_value(receipt).unwrap_or_default(), &mut found);
+    found
+}
+
+/// `path` leads to the two values, with dots: `report.groups.2.rule`.
+fn compare(path: &str, file: &Value, read: &Value, found: &mut Vec<String>) {
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match (file, read) {
+        (Value::Object(file), Value::Object(read)) => {
+            let added = file.keys().filter(|name| !read.contains_key(*name));
+            found.extend(added.map(|name| format!("{} is added, receipts have no such field", below(name))));
+            for (name, read) in read {
+                match file.get(name) {
+                    Some(file) => compare(&below(name), file, read, found),
+                    None => found.push(format!("{} is left out", below(name))),
+                }
+            }
+        }
+        (Value::Array(file), Value::Array(read)) if file.len() == read.len() => {
+            for (place, (file, read)) in file.iter().zip(read).enumerate() {
+                compare(&below(&place.to_string()), file, read, found);
+            }
+        }
+        _ if file == read => {}
+        _ => found.push(format!("{path} is written {file}, receipts write it {read}")),
+    }
+}
+
 /// What a receipt says otherwise than the evidence of its upload's end; the report is compared by its digest.
 pub fn differences(receipt: &Receipt, evidence: &Verified) -> Vec<String> {
     let event = &evidence.event;
@@ -142,4 +175,44 @@ pub fn differences(receipt: &Receipt, evidence: &Verified) -> Vec<String> {
             .then(|| format!("{name} is {said}, the log has {logged}"))
     };
     pairs.iter().filter_map(differs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing::{Desk, at};
+
+    #[tokio::test]
+    async fn a_receipt_says_nothing_but_what_was_read_of_it() {
+        let (mut receipt, _) = Desk::new().accept("a.csv", at(1)).await;
+        receipt.report.flags.push(crate::check::Group {
+            kind: crate::check::ErrorType::ForbiddenValue,
+            rule: "formula".into(),
+            field: None,
+            column: None,
+            count: 1,
+            rows: vec![2],
+            message: "begins like a formula".into(),
+        });
+        let good = serde_json::to_value(&receipt).unwrap();
+        assert_eq!(strange(&good, &receipt), Vec::<String>::new());
+        let bent = |path: &str, value: Value| {
+            let mut bent = good.clone();
+            let (parent, name) = path.rsplit_once('/').unwrap();
+            bent.pointer_mut(parent).unwrap()[name] = value;
+            strange(&bent, &receipt)
+        };
+        for (path, value, word) in [
+            ("/loaded", json!("all rows, confirmed"), "loaded is added"),
+            ("/report/note", json!(1), "report.note is added"),
+            ("/report/flags/0/value", json!("x"), "report.flags.0.value is added"),
+            ("/time", json!("2023-11-14T23:13:21+01:00"), "time is written"),
+        ] {
+            let found = bent(path, value);
+            assert!(found.len() == 1 && found[0].starts_with(word), "{path}: {found:?}");
+        }
+        let mut fewer = good.clone();
+        fewer.as_object_mut().unwrap().remove("scan");
+        assert_eq!(strange(&fewer, &receipt), ["scan is left out"]);
+    }
 }

@@ -13,7 +13,7 @@ use super::oracle::checkpoint;
 const NAME: &str = "witness.example.org";
 
 pub struct Witness {
-    url: String,
+    port: u16,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -29,7 +29,7 @@ impl Witness {
     /// For the log with this verifier key.
     pub fn start(log: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let port = listener.local_addr().unwrap().port();
         let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
         let memory = Memory { pair, log: log.to_owned(), size: 0, root: tlog_tiles::EMPTY_HASH, refused: Vec::new() };
         let memory = Arc::new(Mutex::new(memory));
@@ -39,7 +39,11 @@ impl Witness {
                 serve(stream.unwrap(), &shared);
             }
         });
-        Self { url, memory }
+        Self { port, memory }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn key(&self) -> String {
@@ -49,7 +53,12 @@ impl Witness {
 
     /// Lines for `[audit]`.
     pub fn settings(&self) -> String {
-        format!("[[audit.witnesses]]\nurl = \"{}\"\nkey = \"{}\"", self.url, self.key())
+        self.settings_at(&format!("http://127.0.0.1:{}", self.port))
+    }
+
+    /// As [`Witness::settings`], for who reaches it elsewhere.
+    pub fn settings_at(&self, url: &str) -> String {
+        format!("[[audit.witnesses]]\nurl = \"{url}\"\nkey = \"{}\"", self.key())
     }
 
     /// How far it has seen the log.

@@ -6,12 +6,11 @@
 mod csv;
 mod ocsf;
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use tempfile::NamedTempFile;
 
 use super::super::outcome::say;
 use super::super::progress::Progress;
@@ -49,21 +48,12 @@ impl Export {
             return Ok(out.flush()?);
         };
         let failed = || format!("cannot write {}", file.display());
-        let new = beside(file);
-        let mut out = BufWriter::new(private(&new).with_context(failed)?);
-        let written = self.write(ledger, &gateway, &mut out, true).await.and_then(|count| {
-            let whole = out.into_inner().map_err(|error| error.into_error()).and_then(|file| file.sync_all());
-            whole.and_then(|()| std::fs::rename(&new, file)).with_context(failed)?;
-            Ok(count)
-        });
-        match written {
-            Ok(count) => say(&format!("nightsafe: {count} {} in {}", plural(count), file.display())),
-            Err(error) => {
-                // What is half there is of no use; that it could not be removed matters less than why it is half.
-                let _ = std::fs::remove_file(&new);
-                return Err(error);
-            }
-        }
+        let mut out = BufWriter::new(beside(file).with_context(failed)?);
+        let count = self.write(ledger, &gateway, &mut out, true).await?;
+        let new = out.into_inner().map_err(|error| error.into_error()).with_context(failed)?;
+        new.as_file().sync_all().with_context(failed)?;
+        new.persist(file).map_err(|error| error.error).with_context(failed)?;
+        say(&format!("nightsafe: {count} {} in {}", plural(count), file.display()));
         Ok(())
     }
 
@@ -106,14 +96,11 @@ impl Export {
     }
 }
 
-fn beside(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
-}
-
-fn private(file: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
+/// A new file in the same folder, under a name that nobody could foresee, mode 0600; gone when it is dropped, since half an
+/// export is of no use.
+fn beside(file: &Path) -> io::Result<NamedTempFile> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::Builder::new().prefix(".nightsafe-export-").tempfile_in(folder)
 }
 
 fn plural(count: u64) -> &'static str {
@@ -122,6 +109,8 @@ fn plural(count: u64) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::audit::Kind;
     use crate::ledger::testing::{Desk, at, event};
@@ -162,5 +151,38 @@ mod tests {
         let none = || Which { account: Some("nobody".into()), ..Which::default() };
         assert_eq!(exported(&desk, &export(Format::Jsonl, none())).await, "");
         assert_eq!(exported(&desk, &export(Format::Csv, none())).await.lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_for_its_owner_alone_whatever_lies_beside_it() {
+        let desk = Desk::new();
+        desk.accept("a.csv", at(0)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let (out, victim) = (folder.path().join("x.csv"), folder.path().join("victim"));
+        // What the file was called while it is written, by a name that others could foresee.
+        let beside = folder.path().join("x.csv.new");
+        let mode = |file: &Path| std::fs::metadata(file).unwrap().permissions().mode() & 0o777;
+        let export = Export { out: Some(out.clone()), ..export(Format::Csv, Which::default()) };
+        let config = crate::access::fixture::config([]);
+
+        std::fs::write(&beside, "theirs").unwrap();
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o666)).unwrap();
+        export.run(&desk.ledger, &config).await.unwrap();
+        assert_eq!((mode(&out), std::fs::read_to_string(&beside).unwrap().as_str()), (0o600, "theirs"));
+
+        std::fs::write(&victim, "theirs").unwrap();
+        std::fs::remove_file(&beside).unwrap();
+        std::os::unix::fs::symlink(&victim, &beside).unwrap();
+        std::fs::set_permissions(&out, std::fs::Permissions::from_mode(0o644)).unwrap();
+        export.run(&desk.ledger, &config).await.unwrap();
+        assert_eq!((mode(&out), std::fs::read_to_string(&victim).unwrap().as_str()), (0o600, "theirs"));
+        assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 2);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
+
+        // One that cannot be put in its place leaves nothing either.
+        std::fs::remove_file(&out).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        assert!(export.run(&desk.ledger, &config).await.unwrap_err().to_string().contains("cannot write"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::super::outcome::Stop;
 use super::super::output::{self, line};
-use crate::audit::{Form, Kind, VerifierKey};
+use crate::audit::{Form, Kind, Verdict, VerifierKey};
 use crate::config::{self, Config};
 use crate::ledger::{Delivery, Filter, Ledger, Logged, ProofOf, UploadRow};
 use crate::types::{Clock, SessionId, Timestamp, UploadId};
@@ -130,7 +130,7 @@ async fn files(
     if let Some(row) = row {
         for form in Form::ALL {
             let extension = if form == Form::Json { "json" } else { "txt" };
-            let noun = if row.receipt.verdict == crate::audit::Verdict::Accepted { "receipt" } else { "report" };
+            let noun = if row.receipt.verdict == Verdict::Accepted { "receipt" } else { "report" };
             add(&format!("{noun}.{extension}"), row.receipt.file(form));
         }
     }
@@ -172,6 +172,13 @@ fn readme(config: &Config, key: &VerifierKey, story: &Story, now: Timestamp) -> 
         Some(_) => "receipt.json, receipt.txt   what the provider can read under /receipts (report.* for a rejection)",
         None => "This upload came to no end that has a receipt: it was aborted, or is still under way.",
     };
+    // As `receipt verify` takes them: the receipt is a file of the pack, and a rejection is to be asked for.
+    let (options, rejected) = match story.row.as_ref().map(|row| (row.erased.is_none(), row.receipt.verdict)) {
+        Some((true, Verdict::Accepted)) => (" --receipt receipt.json", ""),
+        Some((true, Verdict::Rejected)) => (" --receipt report.json --rejected", "--rejected "),
+        Some((false, Verdict::Rejected)) => (" --rejected", "--rejected "),
+        Some((false, Verdict::Accepted)) | None => ("", ""),
+    };
     include_str!("README.txt")
         .replace("{{gateway}}", &config.server.name)
         .replace("{{contact}}", &config.server.contact)
@@ -179,6 +186,8 @@ fn readme(config: &Config, key: &VerifierKey, story: &Story, now: Timestamp) -> 
         .replace("{{made}}", &now.to_string())
         .replace("{{receipt}}", receipt)
         .replace("{{proof}}", &proof)
+        .replace("{{options}}", options)
+        .replace("{{rejected}}", rejected)
         .replace("{{key}}", &key.to_string())
 }
 
@@ -187,7 +196,7 @@ mod tests {
     use super::*;
     use crate::access::fixture;
     use crate::audit::evidence;
-    use crate::ledger::testing::{Desk, POLICY, actor, at, signer};
+    use crate::ledger::testing::{Desk, POLICY, actor, at, rejected, signer};
 
     #[tokio::test]
     async fn a_pack_has_each_event_with_a_proof_that_holds() {
@@ -212,6 +221,7 @@ mod tests {
             }
             let readme = files.iter().find(|(name, _)| name == "README.txt").unwrap();
             let readme = String::from_utf8(readme.1.clone()).unwrap();
+            assert!(readme.contains("YOUR-FILE --receipt receipt.json\n") && !readme.contains("verify.py --rejected"));
             assert!(!readme.contains("{{") && readme.contains(&key.to_string()), "{readme}");
             for name in
                 ["receipt.json", "receipt.txt", "events.jsonl", "deliveries.json", "verifier-keys.txt", "checkpoint"]
@@ -222,5 +232,16 @@ mod tests {
         let unknown = Prove { id: Uuid::nil(), out: None, json: false };
         let error = unknown.story(&desk.ledger).await.err().unwrap();
         assert!(matches!(error.downcast_ref(), Some(Stop::No(_))));
+    }
+
+    #[tokio::test]
+    async fn of_a_rejection_the_pack_says_how_to_ask_for_it() {
+        let desk = Desk::new();
+        let upload = desk.ledger.reject(rejected("harbour", "bad.csv", at(1), true)).await.unwrap().upload;
+        let prove = Prove { id: upload.to_string().parse().unwrap(), out: None, json: false };
+        let story = prove.story(&desk.ledger).await.unwrap();
+        let readme = readme(&fixture::config([]), signer().verifier_key(), &story, at(9));
+        assert!(readme.contains("YOUR-FILE --receipt report.json --rejected\n"), "{readme}");
+        assert!(readme.contains("verify.py --rejected proofs/") && !readme.contains("{{"), "{readme}");
     }
 }
