@@ -1,18 +1,18 @@
-"""Figures in docs/CHECKING.md: each benchmark owns the lines between its two marks."""
+"""Figures in the documents: each benchmark owns the lines between its two marks."""
 
 from pathlib import Path
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs/CHECKING.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-def put(name, text):
-    """Replaces what stands between `<!-- name -->` and `<!-- end name -->`."""
+def put(name, text, document="CHECKING.md"):
+    """Replaces what stands between `<!-- name -->` and `<!-- end name -->` in that document."""
     begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->\n"
-    document = DOCUMENT.read_text()
-    before, rest = document.split(begin)
+    file = DOCS / document
+    before, rest = file.read_text().split(begin)
     _, after = rest.split(end)
-    DOCUMENT.write_text(before + begin + text.rstrip("\n") + "\n" + end + after)
-    print(f"wrote the figures of {name} into {DOCUMENT.name}")
+    file.write_text(before + begin + text.rstrip("\n") + "\n" + end + after)
+    print(f"wrote the figures of {name} into {document}")
 
 
 def markdown(head, rows, left=(0,)):

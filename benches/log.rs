@@ -2,7 +2,8 @@
 //! list and prove.
 //!
 //! `cargo run --release --example log -- [EVENTS] [SESSIONS] [FOLDER]`; a million events, 32 sessions at once, a folder in
-//! the temporary directory that goes away. With a FOLDER the ledger stays there, and is used again if it is there.
+//! the temporary directory that goes away. With a FOLDER the ledger stays there, and is used again if it is there. The last
+//! line has all figures as JSON: benches/audit-log makes the table of docs/PROOF.md from it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: it prints, and ends when something fails")]
 
@@ -44,6 +45,7 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
     };
     let ledger = Ledger::open(&file, signer.clone()).unwrap();
     let mut done = ledger.last_event().await.unwrap() / EACH;
+    let (mut appended, mut figures) = (Vec::new(), serde_json::Map::new());
     while done * EACH < events {
         let tenth = (events / 10 / EACH).max(1);
         let (before, commits) = (Instant::now(), ledger.commits());
@@ -64,9 +66,13 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
         let (took, commits) = (before.elapsed(), ledger.commits() - commits);
         let each = took.as_secs_f64() * 1e6 / (tenth * EACH) as f64;
         println!("appended, {:>9} events in all: {each:6.1} us each, {commits} commits", done * EACH);
+        appended.push(each);
     }
+    figures.insert("appended_us".into(), appended.into());
     let size = std::fs::metadata(&file).unwrap().len();
-    println!("the file has {} bytes for each event", size / ledger.last_event().await.unwrap());
+    let each = size / ledger.last_event().await.unwrap();
+    println!("the file has {each} bytes for each event");
+    figures.insert("bytes".into(), each.into());
 
     let keys = vec![signer.verifier_key().clone()];
     let before = Instant::now();
@@ -76,6 +82,10 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
         "verify: {took:.2?}, {} events, {} checkpoints, {findings} findings",
         verified.events, verified.checkpoints
     );
+    assert_eq!(findings, 0, "{:#?}", verified.findings);
+    figures.insert("events".into(), verified.events.into());
+    figures.insert("checkpoints".into(), verified.checkpoints.into());
+    figures.insert("verify_s".into(), took.as_secs_f64().into());
 
     let middle = ledger.leaves(events / 2, 1).await.unwrap().remove(0);
     let some =
@@ -94,7 +104,9 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
     for (name, filter) in filters {
         let before = Instant::now();
         let found = ledger.events(&filter).await.unwrap().len();
-        println!("list by {name}: {:.2?}, {found} events", before.elapsed());
+        let took = before.elapsed();
+        println!("list by {name}: {took:.2?}, {found} events");
+        figures.insert(format!("list_{}_ms", name.replace(' ', "_")), (took.as_secs_f64() * 1e3).into());
     }
     let mut worst = Duration::ZERO;
     for n in 0..200 {
@@ -104,10 +116,14 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
         worst = worst.max(before.elapsed());
     }
     println!("proof, the slowest of 200: {worst:.2?}");
+    figures.insert("proof_ms".into(), (worst.as_secs_f64() * 1e3).into());
     let (old, new) = (events / 3, events - events % EACH);
     let before = Instant::now();
     ledger.consistency(old, new).await.unwrap();
-    println!("consistency: {:.2?}", before.elapsed());
+    let took = before.elapsed();
+    println!("consistency: {took:.2?}");
+    figures.insert("consistency_ms".into(), (took.as_secs_f64() * 1e3).into());
+    println!("{}", serde_json::Value::from(figures));
     ledger.close().await.unwrap();
 }
 
