@@ -1,14 +1,14 @@
 //! The Merkle tree over the audit log's leaves: growing it with each commit, signing it, and making proofs from it.
 //!
-//! Must never sign a tree that does not continue the one that was signed before. Grows once for each group commit, just
-//! before COMMIT: what was undone inside the group never was in the tree. Other processes append too, so the tree is read
-//! from the file each time. Called by the writer and the facade.
+//! Must never sign a tree that does not continue the one that was signed before: what the file says of itself is believed
+//! by its signature alone. Grows once for each group commit, just before COMMIT: what was undone inside the group never was
+//! in the tree. Other processes append too, so the tree is read from the file each time. Called by the writer and the facade.
 
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{Count, all};
-use super::{Cosignature, LedgerError, ProofOf, Proven, Result, events};
+use super::{Cosignature, LedgerError, LogKeys, ProofOf, Proven, Result, events};
 use crate::audit::leaf::Private;
 use crate::audit::tree::{self, TILE_HEIGHT, TILE_WIDTH};
 use crate::audit::{Checkpoint, Frontier, Hash, Kind, Nodes, Signature, Signer, VerifierKey, Wrong};
@@ -20,6 +20,7 @@ impl From<Wrong> for LedgerError {
 }
 
 /// The one row of `tree`.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct State {
     frontier: Frontier,
     checkpoint: Option<String>,
@@ -39,40 +40,79 @@ impl State {
         Ok(Self { frontier, checkpoint: Some(checkpoint) })
     }
 
-    /// Whether the frontier is that of the newest checkpoint.
-    fn is_signed(&self) -> bool {
-        let Some(checkpoint) = &self.checkpoint else { return self.frontier.size() == 0 };
-        Checkpoint::read(checkpoint).is_ok_and(|(checkpoint, _)| {
-            checkpoint.size == self.frontier.size() && checkpoint.root == self.frontier.root()
-        })
+    /// Believes the row by its checkpoint's signature.
+    ///
+    /// # Errors
+    /// It is not signed by a key of the log, or the frontier is that of another tree.
+    fn verify(&self, keys: &LogKeys) -> std::result::Result<(), Wrong> {
+        let (size, root) = (self.frontier.size(), self.frontier.root());
+        let Some(note) = &self.checkpoint else {
+            return match size {
+                0 => Ok(()),
+                _ => Err(Wrong(format!("nobody signed its {size} events"))),
+            };
+        };
+        let signed = keys.verify(note).map_err(|Wrong(why)| {
+            Wrong(format!(
+                "its newest checkpoint is not signed by the log's key: {why}; a key that was changed needs the former one in \
+                 former_keys, and a restart"
+            ))
+        })?;
+        match signed.size == size && signed.root == root {
+            true => Ok(()),
+            false => Err(Wrong(format!("that of {size} events is not the one that was signed"))),
+        }
+    }
+
+    /// Holds the log as it is stored against `known`, an earlier state of it that was verified.
+    ///
+    /// # Errors
+    /// It does not continue that one: its end was cut off, or it was rewritten.
+    fn continues(&self, known: &State, connection: &Connection) -> Result<()> {
+        let (old, new) = (known.frontier.size(), self.frontier.size());
+        if old > new {
+            return Err(Wrong(format!(
+                "{old} events were signed, and the log ends with event {new}: its end was cut off, or an older copy was put \
+                 back, which the file alone cannot tell"
+            ))
+            .into());
+        }
+        let proof = tree::consistency(&Stored(connection), old, new)?;
+        tree::verify_consistency(old, &known.frontier.root(), new, &self.frontier.root(), &proof)
+            .map_err(|_| Wrong(format!("its first {old} events are others than those that were signed")).into())
     }
 }
 
-/// Reads the tree at the beginning of a transaction, before anything is appended.
+/// Reads the tree at the beginning of a transaction, before anything is appended. `known` is what this process itself
+/// committed or verified last: the same is believed at once, anything else was written by another process or another hand.
 ///
 /// # Errors
-/// Those of the storage; and when the log or its tree is not what was signed last: it was changed by another hand.
-pub(super) fn begin(connection: &Connection) -> Result<State> {
+/// Those of the storage; and when the log or its tree is not one that was signed by `keys` and continues `known`.
+pub(super) fn begin(connection: &Connection, keys: &LogKeys, known: Option<&State>) -> Result<State> {
     let state = State::read(connection)?;
     let (size, last) = (state.frontier.size(), events::last(connection)?);
     if last != size {
         return Err(Wrong(format!("{size} events were signed, and the log ends with event {last}")).into());
     }
-    match state.is_signed() {
-        true => Ok(state),
-        false => Err(Wrong(format!("that of {size} events is not the one that was signed")).into()),
+    if known == Some(&state) {
+        return Ok(state);
     }
+    state.verify(keys)?;
+    if let Some(known) = known {
+        state.continues(known, connection)?;
+    }
+    Ok(state)
 }
 
 /// Takes the events that the open transaction appended into the tree, and signs it. Without any, does nothing. `state` is
-/// what [`begin`] read in this transaction.
+/// what [`begin`] read in this transaction; returns what stands there once it is committed.
 ///
 /// # Errors
 /// Those of the storage.
-pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> Result<()> {
+pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> Result<State> {
     let (size, last) = (state.frontier.size(), events::last(connection)?);
     if last == size {
-        return Ok(());
+        return Ok(state);
     }
     let mut frontier = state.frontier;
     let mut stays = last / TILE_WIDTH != size / TILE_WIDTH;
@@ -110,7 +150,7 @@ pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> 
              ON CONFLICT DO UPDATE SET size = excluded.size, frontier = excluded.frontier, checkpoint = excluded.checkpoint",
         )?
         .execute(params![Count(last), frontier.to_bytes(), checkpoint])?;
-    Ok(())
+    Ok(State { frontier, checkpoint: Some(checkpoint) })
 }
 
 /// Kinds of events whose proofs are handed out: the checkpoint of their commit stays.

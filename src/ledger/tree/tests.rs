@@ -4,7 +4,7 @@ use super::*;
 use crate::audit::tree::{inclusion_length, leaf_hash, verify_consistency, verify_inclusion};
 use crate::audit::{Event, note::VerifierKey};
 use crate::ledger::testing::{Desk, POLICY, actor, at, believing, ended, event, org, signer};
-use crate::ledger::{Filter, Ledger};
+use crate::ledger::{Filter, Ledger, LogKeys};
 use crate::types::{Actor, UploadId};
 
 fn read(note: &str) -> Checkpoint {
@@ -134,6 +134,61 @@ async fn a_tree_that_was_changed_by_another_hand_is_not_signed() {
         assert!(refused.contains("audit verify") || refused.contains("contradicts"), "{sql}: {refused}");
         assert!(!desk.ledger.verify(believing()).await.unwrap().findings.is_empty(), "{sql}");
     }
+}
+
+/// Why an event is not recorded.
+async fn refusal(ledger: &Ledger) -> String {
+    ledger.record(event(Kind::SessionEnded)).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_log_goes_on_under_a_new_key_that_knows_the_former_one() {
+    let desk = Desk::new();
+    desk.accept("a.csv", at(1)).await;
+    let fresh = || Signer::generate(signer().name()).unwrap().0;
+    let stranger = Ledger::open(&desk.file, fresh()).unwrap();
+    let why = refusal(&stranger).await;
+    assert!(why.contains("former_keys") && why.contains("audit verify"), "{why}");
+    let former = vec![signer().verifier_key().clone()];
+    let keys = LogKeys { signer: fresh(), former };
+    let new = Ledger::open(&desk.file, keys.clone()).unwrap();
+    for second in 2..4 {
+        new.accept(ended("harbour", "b.csv", at(second))).await.unwrap();
+    }
+    // Whoever still has the old key alone waits for its restart.
+    assert!(refusal(&desk.ledger).await.contains("restart"));
+    let keys = vec![signer().verifier_key().clone(), keys.signer.verifier_key().clone()];
+    let verification = crate::ledger::Verification { keys, ..Default::default() };
+    assert_eq!(new.verify(verification).await.unwrap().findings, []);
+    assert_eq!(new.last_event().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn an_older_copy_put_back_while_the_ledger_is_open_is_not_signed_on() {
+    let desk = Desk::new();
+    desk.accept("a.csv", at(1)).await;
+    let (older, raw) = (desk.file.with_extension("older"), rusqlite::Connection::open(&desk.file).unwrap());
+    raw.execute("VACUUM INTO ?", [older.to_str().unwrap()]).unwrap();
+    let other = Ledger::open(&desk.file, signer()).unwrap();
+    for second in 2..4 {
+        desk.accept("b.csv", at(second)).await;
+        other.accept(ended("harbour", "c.csv", at(second))).await.unwrap();
+    }
+    crate::ledger::testing::put_back(&desk.file, &older);
+    for ledger in [&desk.ledger, &other] {
+        let why = refusal(ledger).await;
+        assert!(why.contains("the log ends with event 1") && why.contains("audit verify"), "{why}");
+    }
+    // A process that saw nothing later takes it for the log that it is, and then it is another history, even when longer.
+    let fresh = Ledger::open(&desk.file, signer()).unwrap();
+    for second in 4..12 {
+        fresh.accept(ended("harbour", "d.csv", at(second))).await.unwrap();
+    }
+    for ledger in [&desk.ledger, &other] {
+        let why = refusal(ledger).await;
+        assert!(why.contains("events are others than those that were signed"), "{why}");
+    }
+    assert_eq!(fresh.last_event().await.unwrap(), 9);
 }
 
 #[tokio::test]
