@@ -32,6 +32,12 @@ impl Desk {
         events.iter().map(|logged| logged.event.kind.as_str()).collect()
     }
 
+    /// Copies the ledger as it is now, as a backup would.
+    pub fn copy_to(&self, file: &Path) {
+        let raw = rusqlite::Connection::open(&self.file).unwrap();
+        raw.execute("VACUUM INTO ?", [file.to_str().unwrap()]).unwrap();
+    }
+
     /// The promises hold, whatever the test did.
     pub async fn assert_whole(&self) {
         assert_eq!(self.ledger.verify(believing()).await.unwrap().findings, []);
