@@ -188,18 +188,92 @@ impl Nodes for Stored<'_> {
     }
 }
 
-/// The checkpoint that proves event number `sequence`: the first cosigned one that covers it, or else the first that
-/// stays, or else the newest. Its size, its note and who cosigned; none when it is not in the tree.
+/// Everyone who ever cosigned.
+fn witnesses(connection: &Connection) -> Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT witness FROM cosignatures WHERE witness > ? ORDER BY witness LIMIT 1")?;
+    let mut witnesses: Vec<String> = Vec::new();
+    while let Some(next) =
+        statement.query_row([witnesses.last().map_or("", String::as_str)], |row| row.get(0)).optional()?
+    {
+        witnesses.push(next);
+    }
+    Ok(witnesses)
+}
+
+/// The size of the first checkpoint from `from` on that this witness has cosigned.
+fn first_cosigned(connection: &Connection, witness: &str, from: u64) -> Result<Option<u64>> {
+    let mut statement = connection
+        .prepare_cached("SELECT size FROM cosignatures WHERE witness = ? AND size >= ? ORDER BY size LIMIT 1")?;
+    Ok(statement.query_row(params![witness, Count(from)], |row| Ok(row.get::<_, Count>(0)?.0)).optional()?)
+}
+
+/// The size of the first checkpoint from `from` on that all of these have cosigned. Those who are asked for the same ones
+/// agree within a few: it is not searched for for ever.
+fn agreed(connection: &Connection, witnesses: &[String], from: u64) -> Result<Option<u64>> {
+    let (mut size, mut agreed) = (from, 0);
+    for witness in witnesses.iter().cycle().take(256) {
+        let Some(next) = first_cosigned(connection, witness, size)? else { return Ok(None) };
+        agreed = if next == size { agreed + 1 } else { 1 };
+        size = next;
+        if agreed == witnesses.len() {
+            return Ok(Some(size));
+        }
+    }
+    Ok(None)
+}
+
+/// The size of the checkpoint with whose cosignatures event number `sequence` is proven: the first that all witnesses have
+/// cosigned who cosigned any since. Where there is none, those do not count who fell silent long ago, and then not those
+/// who came last, until there is one.
+fn witnessed(connection: &Connection, sequence: u64) -> Result<Option<u64>> {
+    let mut known = Vec::new();
+    for witness in witnesses(connection)? {
+        if let Some(first) = first_cosigned(connection, &witness, sequence)? {
+            known.push((first, witness));
+        }
+    }
+    known.sort();
+    let Some((first, _)) = known.first().cloned() else { return Ok(None) };
+    let mut witnesses: Vec<String> = known.into_iter().map(|(_, witness)| witness).collect();
+    if let Some(size) = agreed(connection, &witnesses, sequence)? {
+        return Ok(Some(size));
+    }
+    // Dead, or not asked any more: nothing in so many rows.
+    let mut statement =
+        connection.prepare_cached("SELECT size FROM cosignatures ORDER BY size DESC LIMIT 1 OFFSET ?")?;
+    let long_ago =
+        statement.query_row([16 * witnesses.len() as i64], |row| Ok(row.get::<_, Count>(0)?.0)).optional()?;
+    if let Some(long_ago) = long_ago {
+        let mut live = Vec::new();
+        for witness in witnesses {
+            if first_cosigned(connection, &witness, long_ago)?.is_some() {
+                live.push(witness);
+            }
+        }
+        witnesses = live;
+    }
+    while !witnesses.is_empty() {
+        if let Some(size) = agreed(connection, &witnesses, sequence)? {
+            return Ok(Some(size));
+        }
+        witnesses.pop();
+    }
+    Ok(Some(first))
+}
+
+/// The checkpoint that proves event number `sequence`: one that has the word of witnesses, or else the first that stays, or
+/// else the newest. Its size, its note and who cosigned; none when it is not in the tree.
 fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String, Vec<VerifierKey>)>> {
-    let read = |sql: &str| -> Result<Option<(u64, String)>> {
+    let read = |sql: &str, size: u64| -> Result<Option<(u64, String)>> {
         let mut statement = connection.prepare_cached(sql)?;
-        let row = statement.query_row([Count(sequence)], |row| Ok((row.get::<_, Count>("size")?.0, row.get("note")?)));
+        let row = statement.query_row([Count(size)], |row| Ok((row.get::<_, Count>("size")?.0, row.get("note")?)));
         Ok(row.optional()?)
     };
-    let cosigned = read(
-        "SELECT size, note FROM checkpoints WHERE size =
-             (SELECT size FROM cosignatures WHERE size >= ? ORDER BY size LIMIT 1)",
-    )?;
+    let cosigned = match witnessed(connection, sequence)? {
+        Some(size) => read("SELECT size, note FROM checkpoints WHERE size = ?", size)?,
+        None => None,
+    };
     if let Some((size, mut note)) = cosigned {
         let mut keys = Vec::new();
         for Cosignature { witness, signature, .. } in cosignatures(connection, size)? {
@@ -208,9 +282,9 @@ fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String
         }
         return Ok(Some((size, note, keys)));
     }
-    let alone = match read("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1")? {
+    let alone = match read("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1", sequence)? {
         Some(found) => Some(found),
-        None => read("SELECT size, checkpoint AS note FROM tree WHERE size >= ?")?,
+        None => read("SELECT size, checkpoint AS note FROM tree WHERE size >= ?", sequence)?,
     };
     Ok(alone.map(|(size, note)| (size, note, Vec::new())))
 }
@@ -296,12 +370,13 @@ pub(super) fn cosignatures(connection: &Connection, size: u64) -> Result<Vec<Cos
     all(&mut statement, [Count(size)], cosignature)
 }
 
-/// The newest cosignature of each witness.
+/// The newest cosignature of each witness, by their names.
 pub(super) fn newest_cosignatures(connection: &Connection) -> Result<Vec<Cosignature>> {
     let mut statement = connection.prepare_cached(
-        "SELECT max(size) AS size, witness, signature FROM cosignatures GROUP BY witness ORDER BY witness",
+        "SELECT size, witness, signature FROM cosignatures WHERE witness = ? ORDER BY size DESC LIMIT 1",
     )?;
-    all(&mut statement, [], cosignature)
+    let newest = |witness: String| Ok(statement.query_row([witness], cosignature)?);
+    witnesses(connection)?.into_iter().map(newest).collect()
 }
 
 fn cosignature(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cosignature> {

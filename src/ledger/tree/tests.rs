@@ -217,6 +217,71 @@ async fn with_a_witness_an_event_is_proven_by_the_first_checkpoint_that_it_cosig
     desk.assert_whole().await;
 }
 
+/// The newest checkpoint, cosigned by these witnesses (whose signatures are not judged here); its size.
+async fn cosign(ledger: &Ledger, witnesses: &[&Signer]) -> u64 {
+    let note = ledger.checkpoint().await.unwrap().unwrap();
+    let (checkpoint, parsed) = Checkpoint::read(&note).unwrap();
+    let line = parsed.signatures[0].clone();
+    let signed = witnesses.iter().map(|witness| (witness.verifier_key().clone(), line.clone())).collect();
+    ledger.cosigned(note, signed).await.unwrap();
+    checkpoint.size
+}
+
+/// The size of the checkpoint that proves an event, and how many cosigned it.
+async fn proven_by(ledger: &Ledger, sequence: u64) -> (u64, usize) {
+    let proven = ledger.proof(ProofOf::Event(sequence)).await.unwrap().unwrap();
+    (proven.size, proven.witnesses.len())
+}
+
+#[tokio::test]
+async fn a_proof_has_the_word_of_all_witnesses_as_soon_as_they_gave_it_to_one_checkpoint() {
+    let [one, two, three] =
+        ["one.example", "two.example", "three.example"].map(|name| Signer::generate(name).unwrap().0);
+    let desk = Desk::new();
+    desk.accept("a.csv", at(1)).await;
+    assert_eq!(proven_by(&desk.ledger, 1).await, (1, 0));
+    let mut sizes = Vec::new();
+    // Who cosigns the next checkpoint, and then: by which one the first event is proven, and by how many.
+    let rounds: [(&[&Signer], usize, usize); 8] = [
+        (&[&one], 0, 1),
+        (&[&two], 0, 1),
+        (&[&one], 0, 1),
+        (&[&two], 0, 1),
+        (&[&one, &two], 4, 2),
+        (&[&one, &two], 4, 2),
+        // Another one is asked from now on.
+        (&[&three], 4, 2),
+        (&[&one, &two, &three], 7, 3),
+    ];
+    for (witnesses, which, count) in rounds {
+        sizes.push(cosign(&desk.ledger, witnesses).await);
+        let (size, by) = proven_by(&desk.ledger, 1).await;
+        if which == 0 {
+            // The first of any of them: nobody has agreed yet.
+            assert_eq!((sizes.contains(&size), by), (true, 1));
+        } else {
+            assert_eq!((size, by), (sizes[which], count), "{sizes:?}");
+        }
+        desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+    }
+    // One that is given up is left out of what comes after it.
+    let last = desk.ledger.last_event().await.unwrap();
+    sizes.push(cosign(&desk.ledger, &[&one, &three]).await);
+    assert_eq!(proven_by(&desk.ledger, last).await, (sizes[8], 2));
+    let newest: Vec<u64> = desk.ledger.cosignatures().await.unwrap().iter().map(|one| one.size).collect();
+    assert_eq!(newest, [sizes[8], sizes[8], sizes[7]], "one, three, two");
+    // Another takes its place. What came before it came has its word too, once it is clear that nobody waits for the other.
+    let four = Signer::generate("four.example").unwrap().0;
+    let mut replaced = 0;
+    for round in 0..70 {
+        desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+        let size = cosign(&desk.ledger, &[&one, &three, &four]).await;
+        replaced = if round == 0 { size } else { replaced };
+    }
+    assert_eq!(proven_by(&desk.ledger, 1).await, (replaced, 3));
+    desk.assert_whole().await;
+}
+
 #[tokio::test]
 async fn events_are_listed_by_all_that_they_say_alone_and_together() {
     let desk = Desk::new();
