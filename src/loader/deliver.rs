@@ -39,8 +39,10 @@ pub struct Ended {
     pub took: Duration,
 }
 
-/// Witnesses cosign a few seconds behind: what takes longer is told.
+/// Witnesses cosign a few seconds behind: what takes longer is told, ever more rarely.
 const USUAL: Duration = Duration::from_secs(10);
+/// The longest pause before it is looked again whether they have.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What each delivery of a loader needs.
 pub(super) struct Setting {
@@ -193,7 +195,7 @@ async fn proven(
     let trouble = |why: &str, wait| {
         (setting.observer)(Event::Trouble { address: &setting.address, why, retry_in: wait });
     };
-    let (since, mut backoff) = (Instant::now(), Backoff::new());
+    let (since, mut told, mut backoff) = (Instant::now(), USUAL, Backoff::new());
     loop {
         let proof = tokio::select! {
             fetched = fetch::proof(link, claimed, trouble) => fetched.map_err(Failure::Reason)?,
@@ -202,14 +204,15 @@ async fn proven(
         match demand.check(&proof, &claimed.manifest) {
             Ok(header) => return Ok(Some(header)),
             Err(Unproven::Refused(why)) => return Err(Failure::Reason(why)),
-            Err(Unproven::Awaits(names)) if since.elapsed() >= USUAL => {
+            Err(Unproven::Awaits(names)) if since.elapsed() >= told => {
+                told *= 2;
                 let why = format!("its proof has not the word of {names} yet");
                 (setting.observer)(Event::Waiting { claimed, why: &why });
             }
             Err(Unproven::Awaits(_)) => {}
         }
         tokio::select! {
-            () = tokio::time::sleep(backoff.next()) => {}
+            () = tokio::time::sleep(backoff.next().min(LOOK)) => {}
             () = cancel.cancelled() => return Err(Failure::Interrupted),
         }
     }
