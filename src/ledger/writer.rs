@@ -151,7 +151,7 @@ struct Running {
     pending: Vec<Event>,
     /// The log's tree as of the last commit here: what the file says later must continue it.
     known: Option<tree::State>,
-    /// Why events are stuck, as the process's log has it.
+    /// Why commits fail at the moment, as the process's log has it.
     told: Option<LedgerError>,
 }
 
@@ -248,9 +248,9 @@ impl Running {
             return closers;
         }
         let outcome = self.transact(&mut jobs);
-        // Once while nothing but stuck events is tried again, and the reason is the same.
+        // Once for each reason until it is over: stuck events are tried again twice a second, and callers tell their own.
         if let Err(error) = &outcome
-            && (!jobs.is_empty() || self.told.as_ref() != Some(error))
+            && self.told.as_ref() != Some(error)
         {
             tracing::error!(ledger.verbs = jobs.len(), ledger.events = self.pending.len(), %error, "a commit failed");
         }

@@ -76,7 +76,7 @@ fn an_older_copy_under_the_running_daemon_is_told_overwrites_nothing_and_takes_n
     let local = file.path().join("content");
     std::fs::write(&local, csv(1_000, 3)).unwrap();
     let refused = gateway.harbour().sftp(&format!("put {} /file-3.csv\n", local.display())).fails();
-    assert!(refused.words().contains("the gateway"), "{refused:#?}");
+    assert!(refused.words().contains("could not record the file, so it was not taken"), "{refused:#?}");
     told(&[
         "a commit failed",
         &format!("{size} events were signed, and the log ends with event {ends}"),
