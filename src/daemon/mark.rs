@@ -94,5 +94,7 @@ mod tests {
         mark.check(&new).await.unwrap();
         mark.set(&ledger).await.unwrap();
         assert!(mark.check(&new).await.is_err(), "one event behind is behind");
+        assert!(mark.set(&new).await.is_err() && mark.check(&new).await.is_err(), "it does not go back");
+        mark.set(&ledger).await.unwrap();
     }
 }

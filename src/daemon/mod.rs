@@ -68,6 +68,11 @@ pub async fn run(
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);
     mark.check(&ledger).await?;
+    // Whether it can be gone on with: recovery removes what the ledger does not know.
+    ledger
+        .answers()
+        .await
+        .with_context(|| format!("cannot go on with the ledger in {}", config.paths.state.display()))?;
     let spool_key = spool_key::keep(&config.paths.runtime)?;
     let recovered = intake::recover(&vault, &ledger, &clock, &spool_key, &config).await;
     let mut recovered = recovered.context("start-up recovery failed")?;

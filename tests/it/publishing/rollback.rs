@@ -97,3 +97,49 @@ fn an_older_copy_under_the_running_daemon_is_told_overwrites_nothing_and_takes_n
     published(&gateway).continues(&newest);
     syslog.until(Kind::SessionEnded, newest.size);
 }
+
+#[test]
+fn a_ledger_that_nobody_signed_is_not_started_with_and_no_object_is_removed() {
+    let mut gateway = Gateway::start(Setup::new());
+    gateway.put(&gateway.harbour(), &csv(1_000, 1), "/file.csv");
+    let upload = gateway.uploads()[0].receipt.upload.to_string();
+    let object = gateway.object(&upload);
+    gateway.terminate();
+    // An object that this ledger does not know: a start removes it.
+    let mut stray = upload.clone();
+    // Of the same folder, which the id's end names.
+    let turned = if &upload[30..31] == "0" { "1" } else { "0" };
+    stray.replace_range(30..31, turned);
+    let stray = object.with_file_name(format!("{stray}.age"));
+    std::fs::copy(&object, &stray).unwrap();
+
+    let raw = open(&gateway.path("state/ledger.sqlite"));
+    let note: String = raw.query_row("SELECT checkpoint FROM tree", [], |row| row.get(0)).unwrap();
+    let (head, tail) = note.split_at(note.len() - 20);
+    let turned: String = tail
+        .chars()
+        .map(|c| {
+            if c == 'A' {
+                'B'
+            } else if c.is_ascii_alphabetic() {
+                'A'
+            } else {
+                c
+            }
+        })
+        .collect();
+    let set = |note: &str| raw.execute("UPDATE tree SET checkpoint = ?", [note]).unwrap();
+    set(&format!("{head}{turned}"));
+    let refused = gateway.command(&["serve"]).fails();
+    let why = refused.words();
+    assert!(why.contains("not signed by the log's key") && why.contains("audit verify"), "{refused:#?}");
+    // Nor does an operator's command go on with it.
+    let delivery = gateway.deliveries()[0].delivery.to_string();
+    assert!(gateway.command(&["queue", "release", &delivery]).fails().words().contains("audit verify"));
+    assert!(stray.exists());
+
+    set(&note);
+    gateway.launch();
+    assert!(!stray.exists());
+    assert_eq!(gateway.uploads().len(), 1);
+}
