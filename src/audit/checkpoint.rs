@@ -64,6 +64,21 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// As [`Checkpoint::verify`], by any of these: the log's present key and its former ones.
+    ///
+    /// # Errors
+    /// No key verifies it; the reason is that of the last one.
+    pub fn verify_by_any<'k>(note: &str, keys: impl IntoIterator<Item = &'k VerifierKey>) -> Result<Self, Wrong> {
+        let mut wrong = Wrong("there is no key to verify it by".into());
+        for key in keys {
+            match Self::verify(note, key) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(why) => wrong = why,
+            }
+        }
+        Err(wrong)
+    }
+
     /// The cosignatures of these witnesses on a signed checkpoint, verified; none is no error.
     ///
     /// # Errors

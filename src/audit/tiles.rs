@@ -20,6 +20,20 @@ pub enum Content {
     },
 }
 
+impl Content {
+    fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Content::Entries).chain((0..8).map(|level| Content::Hashes { level }))
+    }
+
+    /// One hash or entry stands for 2 to the power of this leaves.
+    fn shift(self) -> u32 {
+        match self {
+            Content::Entries => 0,
+            Content::Hashes { level } => u32::from(level) * 8,
+        }
+    }
+}
+
 /// One file of the published log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tile {
@@ -63,15 +77,25 @@ impl Tile {
         path
     }
 
+    /// How many leaves a tree has at least that has this tile.
+    pub fn leaves(self) -> u64 {
+        (self.first() + u64::from(self.width)) << self.content.shift()
+    }
+
+    /// Of each kind the tile in which a tree of `size` leaves ends: the one that it has, or, of width 0, would begin next.
+    pub fn at_edge(size: u64) -> impl Iterator<Item = Tile> {
+        Content::all().map(move |content| {
+            let has = size.min(SIZE_MAX) >> content.shift();
+            // At most 255, which fits.
+            Tile { content, n: has / TILE_WIDTH, width: (has % TILE_WIDTH) as u16 }
+        })
+    }
+
     /// The tiles that a tree of `size` leaves has and one of `old` leaves has not: what is to be written when it grows.
     /// From 0: all that it has. The entries come first, then the hashes, from the lowest level up.
     pub fn between(old: u64, size: u64) -> impl Iterator<Item = Tile> {
-        let levels = (0u8..8).map(|level| Content::Hashes { level });
-        std::iter::once(Content::Entries).chain(levels).flat_map(move |content| {
-            let shift = match content {
-                Content::Entries => 0,
-                Content::Hashes { level } => u32::from(level) * 8,
-            };
+        Content::all().flat_map(move |content| {
+            let shift = content.shift();
             let (had, has) = (old.min(size) >> shift, size.min(SIZE_MAX) >> shift);
             let changed = if had == has { has.div_ceil(TILE_WIDTH) } else { had / TILE_WIDTH };
             (changed..has.div_ceil(TILE_WIDTH)).map(move |n| {

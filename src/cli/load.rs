@@ -58,7 +58,7 @@ pub struct Args {
     /// For --require-proof: a verifier key of the log, or a file that has it; may be given more than once
     #[arg(long, value_name = "VKEY", requires = "require_proof")]
     audit_key: Vec<String>,
-    /// For --require-proof: a witness's verifier key, or a file that has it: it must have cosigned; may be given more than once
+    /// For --require-proof: a witness's verifier key, or a file that has it: it must have cosigned, and is waited for; may be given more than once
     #[arg(long, value_name = "VKEY", requires = "require_proof")]
     witness: Vec<String>,
     /// For --require-proof: recipients, one a line; deliveries must be sealed to exactly these [default: to one of the identities]
@@ -286,6 +286,10 @@ impl Screen {
             }
             Event::Trouble { address, why, retry_in } => {
                 self.line(&format!("{address}: {why}; trying again in {:.1} s", retry_in.as_secs_f64()));
+            }
+            Event::Waiting { claimed, why } => {
+                let (name, delivery) = (claimed.manifest.name.as_str(), claimed.manifest.delivery);
+                self.line(&format!("waiting with {name:?}, delivery {delivery}, which stays claimed: {why}"));
             }
             Event::Ended(ended) => {
                 if let Some((_, bars)) = &self.bars {

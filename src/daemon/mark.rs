@@ -47,8 +47,10 @@ impl Mark {
     /// Notes how far the ledger has come. Durable on return.
     ///
     /// # Errors
-    /// The ledger cannot be read, or the file not written; the old mark stays then.
+    /// Those of [`Mark::check`]; or the file cannot be written. The old mark stays then.
     pub async fn set(&self, ledger: &Ledger) -> anyhow::Result<()> {
+        // The ledger may have been replaced while it is open: a mark never goes back.
+        self.check(ledger).await?;
         let (last, path) = (ledger.last_event().await?, self.0.clone());
         let written = tokio::task::spawn_blocking(move || write(&path, last)).await?;
         written.with_context(|| format!("cannot write {}", self.0.display()))
@@ -92,5 +94,7 @@ mod tests {
         mark.check(&new).await.unwrap();
         mark.set(&ledger).await.unwrap();
         assert!(mark.check(&new).await.is_err(), "one event behind is behind");
+        assert!(mark.set(&new).await.is_err() && mark.check(&new).await.is_err(), "it does not go back");
+        mark.set(&ledger).await.unwrap();
     }
 }

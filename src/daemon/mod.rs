@@ -24,7 +24,7 @@ use crate::access::Access;
 use crate::audit::{Event, Kind, Recorder};
 use crate::config::{self, Config, Diagnostic, Reload};
 use crate::intake::Intake;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LogKeys};
 use crate::types::{Actor, Clock};
 use crate::vault::Vault;
 use crate::{intake, publish, queue, sftp, ssh};
@@ -63,10 +63,16 @@ pub async fn run(
         .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
     let signer = config::signing_key(&config.audit)?;
     let verifier_key = signer.verifier_key().clone();
-    let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"), signer)
+    let log_keys = LogKeys { signer, former: config.audit.former_keys.clone() };
+    let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"), log_keys)
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);
     mark.check(&ledger).await?;
+    // Whether it can be gone on with: recovery removes what the ledger does not know.
+    ledger
+        .answers()
+        .await
+        .with_context(|| format!("cannot go on with the ledger in {}", config.paths.state.display()))?;
     let spool_key = spool_key::keep(&config.paths.runtime)?;
     let recovered = intake::recover(&vault, &ledger, &clock, &spool_key, &config).await;
     let mut recovered = recovered.context("start-up recovery failed")?;

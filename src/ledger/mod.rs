@@ -37,7 +37,7 @@ pub use model::*;
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::audit::{Event, Hash, Receipt, Recorder, Signature, Signer, VerifierKey};
+use crate::audit::{Event, Hash, Receipt, Recorder, Signature, VerifierKey};
 use crate::types::*;
 use readers::Readers;
 use writer::{Job, Message, Tx, Verb, Writer};
@@ -85,18 +85,20 @@ struct Inner {
 
 impl Ledger {
     /// Opens `file`, making it (mode 0600) or migrating it as needed. Starts the writer thread, which ends with `close`,
-    /// or when the last clone is dropped. `signer` signs each commit; its name is the log's origin.
+    /// or when the last clone is dropped. `keys` has the key that signs each commit; its name is the log's origin. Verbs
+    /// that write refuse a log that is not signed by one of them, or does not continue what this ledger saw of it.
     ///
     /// # Errors
     /// When the file cannot be opened, is no ledger, or is one of a newer version.
-    pub fn open(file: &Path, signer: Signer) -> Result<Self> {
+    pub fn open(file: &Path, keys: impl Into<LogKeys>) -> Result<Self> {
         let connection = file::open_writer(file)?;
         let (verbs, messages) = mpsc::channel(VERBS);
         let (recorder, events) = Recorder::new(writer::EVENTS);
         let changed = watch::Sender::new(0);
         let commits = Arc::new(AtomicU64::new(0));
+        let keys = keys.into();
         let writer =
-            Writer { connection, signer, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
+            Writer { connection, keys, messages, events, changed: changed.clone(), commits: Arc::clone(&commits) };
         let thread = Mutex::new(Some(writer::start(writer)?));
         Ok(Self(Arc::new(Inner { verbs, recorder, readers: Readers::new(file), changed, commits, thread })))
     }

@@ -21,9 +21,9 @@ impl Ledger {
         self.0.readers.read(move |connection| tree::checkpoint_of(connection, size)).await
     }
 
-    /// All that proves an event; none when there is no such event. The same for ever, once its checkpoint stays: with a
-    /// witness against the first cosigned checkpoint that covers it, without against the first that was kept, which for
-    /// the end of an upload and its loading is that of its own commit.
+    /// All that proves an event; none when there is no such event. With witnesses against the first checkpoint that covers it
+    /// and was cosigned by all of them (by fewer until there is one); without, against the first that was kept, which for
+    /// the end of an upload and its loading is that of its own commit, for ever.
     pub async fn proof(&self, about: ProofOf) -> Result<Option<Proven>> {
         let read = move |connection: &_| match tree::event_of(connection, about)? {
             Some(sequence) => tree::proven(connection, sequence),

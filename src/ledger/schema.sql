@@ -232,3 +232,5 @@ CREATE TABLE cosignatures (
     signature TEXT NOT NULL,
     PRIMARY KEY (size, witness)
 ) STRICT, WITHOUT ROWID;
+-- The next one of a witness, and its newest.
+CREATE INDEX cosignatures_of_witness ON cosignatures (witness, size);

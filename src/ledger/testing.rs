@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::audit::Verdict;
+use crate::audit::{Signer, Verdict};
 
 pub struct Desk {
     pub ledger: Ledger,
@@ -30,6 +30,12 @@ impl Desk {
     pub async fn kinds(&self) -> Vec<&'static str> {
         let events = self.ledger.events(&Filter::default()).await.unwrap();
         events.iter().map(|logged| logged.event.kind.as_str()).collect()
+    }
+
+    /// Copies the ledger as it is now, as a backup would.
+    pub fn copy_to(&self, file: &Path) {
+        let raw = rusqlite::Connection::open(&self.file).unwrap();
+        raw.execute("VACUUM INTO ?", [file.to_str().unwrap()]).unwrap();
     }
 
     /// The promises hold, whatever the test did.
@@ -115,4 +121,27 @@ pub fn rejected(org: &str, name: &str, at: Timestamp, quarantined: bool) -> Ende
 
 pub fn event(kind: crate::audit::Kind) -> Event {
     Event::new(at(0), kind, Actor::gateway())
+}
+
+/// What another hand does to the file while it is open: every row of every table is that of `older`.
+pub fn put_back(file: &Path, older: &Path) {
+    let raw = rusqlite::Connection::open(file).unwrap();
+    raw.busy_timeout(Duration::from_secs(10)).unwrap();
+    raw.execute("ATTACH ? AS older", [older.to_str().unwrap()]).unwrap();
+    let named = |kind: &str, column: &str| -> Vec<String> {
+        let sql = format!("SELECT {column} FROM main.sqlite_schema WHERE type = '{kind}' ORDER BY rowid");
+        let mut statement = raw.prepare(&sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect()
+    };
+    let mut sql = "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON;".to_owned();
+    for trigger in named("trigger", "name") {
+        sql += &format!("DROP TRIGGER main.{trigger};");
+    }
+    for table in named("table", "name") {
+        sql += &format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM older.{table};");
+    }
+    for trigger in named("trigger", "sql") {
+        sql += &format!("{trigger};");
+    }
+    raw.execute_batch(&(sql + "COMMIT")).unwrap();
 }

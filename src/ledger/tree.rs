@@ -1,14 +1,14 @@
 //! The Merkle tree over the audit log's leaves: growing it with each commit, signing it, and making proofs from it.
 //!
-//! Must never sign a tree that does not continue the one that was signed before. Grows once for each group commit, just
-//! before COMMIT: what was undone inside the group never was in the tree. Other processes append too, so the tree is read
-//! from the file each time. Called by the writer and the facade.
+//! Must never sign a tree that does not continue the one that was signed before: what the file says of itself is believed
+//! by its signature alone. Grows once for each group commit, just before COMMIT: what was undone inside the group never was
+//! in the tree. Other processes append too, so the tree is read from the file each time. Called by the writer and the facade.
 
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{Count, all};
-use super::{Cosignature, LedgerError, ProofOf, Proven, Result, events};
+use super::{Cosignature, LedgerError, LogKeys, ProofOf, Proven, Result, events};
 use crate::audit::leaf::Private;
 use crate::audit::tree::{self, TILE_HEIGHT, TILE_WIDTH};
 use crate::audit::{Checkpoint, Frontier, Hash, Kind, Nodes, Signature, Signer, VerifierKey, Wrong};
@@ -20,6 +20,7 @@ impl From<Wrong> for LedgerError {
 }
 
 /// The one row of `tree`.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct State {
     frontier: Frontier,
     checkpoint: Option<String>,
@@ -39,40 +40,79 @@ impl State {
         Ok(Self { frontier, checkpoint: Some(checkpoint) })
     }
 
-    /// Whether the frontier is that of the newest checkpoint.
-    fn is_signed(&self) -> bool {
-        let Some(checkpoint) = &self.checkpoint else { return self.frontier.size() == 0 };
-        Checkpoint::read(checkpoint).is_ok_and(|(checkpoint, _)| {
-            checkpoint.size == self.frontier.size() && checkpoint.root == self.frontier.root()
-        })
+    /// Believes the row by its checkpoint's signature.
+    ///
+    /// # Errors
+    /// It is not signed by a key of the log, or the frontier is that of another tree.
+    fn verify(&self, keys: &LogKeys) -> std::result::Result<(), Wrong> {
+        let (size, root) = (self.frontier.size(), self.frontier.root());
+        let Some(note) = &self.checkpoint else {
+            return match size {
+                0 => Ok(()),
+                _ => Err(Wrong(format!("nobody signed its {size} events"))),
+            };
+        };
+        let signed = keys.verify(note).map_err(|Wrong(why)| {
+            Wrong(format!(
+                "its newest checkpoint is not signed by the log's key: {why}; a key that was changed needs the former one in \
+                 former_keys, and a restart"
+            ))
+        })?;
+        match signed.size == size && signed.root == root {
+            true => Ok(()),
+            false => Err(Wrong(format!("that of {size} events is not the one that was signed"))),
+        }
+    }
+
+    /// Holds the log as it is stored against `known`, an earlier state of it that was verified.
+    ///
+    /// # Errors
+    /// It does not continue that one: its end was cut off, or it was rewritten.
+    fn continues(&self, known: &State, connection: &Connection) -> Result<()> {
+        let (old, new) = (known.frontier.size(), self.frontier.size());
+        if old > new {
+            return Err(Wrong(format!(
+                "{old} events were signed, and the log ends with event {new}: its end was cut off, or an older copy was put \
+                 back, which the file alone cannot tell"
+            ))
+            .into());
+        }
+        let proof = tree::consistency(&Stored(connection), old, new)?;
+        tree::verify_consistency(old, &known.frontier.root(), new, &self.frontier.root(), &proof)
+            .map_err(|_| Wrong(format!("its first {old} events are others than those that were signed")).into())
     }
 }
 
-/// Reads the tree at the beginning of a transaction, before anything is appended.
+/// Reads the tree at the beginning of a transaction, before anything is appended. `known` is what this process itself
+/// committed or verified last: the same is believed at once, anything else was written by another process or another hand.
 ///
 /// # Errors
-/// Those of the storage; and when the log or its tree is not what was signed last: it was changed by another hand.
-pub(super) fn begin(connection: &Connection) -> Result<State> {
+/// Those of the storage; and when the log or its tree is not one that was signed by `keys` and continues `known`.
+pub(super) fn begin(connection: &Connection, keys: &LogKeys, known: Option<&State>) -> Result<State> {
     let state = State::read(connection)?;
     let (size, last) = (state.frontier.size(), events::last(connection)?);
     if last != size {
         return Err(Wrong(format!("{size} events were signed, and the log ends with event {last}")).into());
     }
-    match state.is_signed() {
-        true => Ok(state),
-        false => Err(Wrong(format!("that of {size} events is not the one that was signed")).into()),
+    if known == Some(&state) {
+        return Ok(state);
     }
+    state.verify(keys)?;
+    if let Some(known) = known {
+        state.continues(known, connection)?;
+    }
+    Ok(state)
 }
 
 /// Takes the events that the open transaction appended into the tree, and signs it. Without any, does nothing. `state` is
-/// what [`begin`] read in this transaction.
+/// what [`begin`] read in this transaction; returns what stands there once it is committed.
 ///
 /// # Errors
 /// Those of the storage.
-pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> Result<()> {
+pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> Result<State> {
     let (size, last) = (state.frontier.size(), events::last(connection)?);
     if last == size {
-        return Ok(());
+        return Ok(state);
     }
     let mut frontier = state.frontier;
     let mut stays = last / TILE_WIDTH != size / TILE_WIDTH;
@@ -110,7 +150,7 @@ pub(super) fn append(connection: &Connection, state: State, signer: &Signer) -> 
              ON CONFLICT DO UPDATE SET size = excluded.size, frontier = excluded.frontier, checkpoint = excluded.checkpoint",
         )?
         .execute(params![Count(last), frontier.to_bytes(), checkpoint])?;
-    Ok(())
+    Ok(State { frontier, checkpoint: Some(checkpoint) })
 }
 
 /// Kinds of events whose proofs are handed out: the checkpoint of their commit stays.
@@ -148,18 +188,92 @@ impl Nodes for Stored<'_> {
     }
 }
 
-/// The checkpoint that proves event number `sequence`: the first cosigned one that covers it, or else the first that
-/// stays, or else the newest. Its size, its note and who cosigned; none when it is not in the tree.
+/// Everyone who ever cosigned.
+fn witnesses(connection: &Connection) -> Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT witness FROM cosignatures WHERE witness > ? ORDER BY witness LIMIT 1")?;
+    let mut witnesses: Vec<String> = Vec::new();
+    while let Some(next) =
+        statement.query_row([witnesses.last().map_or("", String::as_str)], |row| row.get(0)).optional()?
+    {
+        witnesses.push(next);
+    }
+    Ok(witnesses)
+}
+
+/// The size of the first checkpoint from `from` on that this witness has cosigned.
+fn first_cosigned(connection: &Connection, witness: &str, from: u64) -> Result<Option<u64>> {
+    let mut statement = connection
+        .prepare_cached("SELECT size FROM cosignatures WHERE witness = ? AND size >= ? ORDER BY size LIMIT 1")?;
+    Ok(statement.query_row(params![witness, Count(from)], |row| Ok(row.get::<_, Count>(0)?.0)).optional()?)
+}
+
+/// The size of the first checkpoint from `from` on that all of these have cosigned. Those who are asked for the same ones
+/// agree within a few: it is not searched for for ever.
+fn agreed(connection: &Connection, witnesses: &[String], from: u64) -> Result<Option<u64>> {
+    let (mut size, mut agreed) = (from, 0);
+    for witness in witnesses.iter().cycle().take(256) {
+        let Some(next) = first_cosigned(connection, witness, size)? else { return Ok(None) };
+        agreed = if next == size { agreed + 1 } else { 1 };
+        size = next;
+        if agreed == witnesses.len() {
+            return Ok(Some(size));
+        }
+    }
+    Ok(None)
+}
+
+/// The size of the checkpoint with whose cosignatures event number `sequence` is proven: the first that all witnesses have
+/// cosigned who cosigned any since. Where there is none, those do not count who fell silent long ago, and then not those
+/// who came last, until there is one.
+fn witnessed(connection: &Connection, sequence: u64) -> Result<Option<u64>> {
+    let mut known = Vec::new();
+    for witness in witnesses(connection)? {
+        if let Some(first) = first_cosigned(connection, &witness, sequence)? {
+            known.push((first, witness));
+        }
+    }
+    known.sort();
+    let Some((first, _)) = known.first().cloned() else { return Ok(None) };
+    let mut witnesses: Vec<String> = known.into_iter().map(|(_, witness)| witness).collect();
+    if let Some(size) = agreed(connection, &witnesses, sequence)? {
+        return Ok(Some(size));
+    }
+    // Dead, or not asked any more: nothing in so many rows.
+    let mut statement =
+        connection.prepare_cached("SELECT size FROM cosignatures ORDER BY size DESC LIMIT 1 OFFSET ?")?;
+    let long_ago =
+        statement.query_row([16 * witnesses.len() as i64], |row| Ok(row.get::<_, Count>(0)?.0)).optional()?;
+    if let Some(long_ago) = long_ago {
+        let mut live = Vec::new();
+        for witness in witnesses {
+            if first_cosigned(connection, &witness, long_ago)?.is_some() {
+                live.push(witness);
+            }
+        }
+        witnesses = live;
+    }
+    while !witnesses.is_empty() {
+        if let Some(size) = agreed(connection, &witnesses, sequence)? {
+            return Ok(Some(size));
+        }
+        witnesses.pop();
+    }
+    Ok(Some(first))
+}
+
+/// The checkpoint that proves event number `sequence`: one that has the word of witnesses, or else the first that stays, or
+/// else the newest. Its size, its note and who cosigned; none when it is not in the tree.
 fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String, Vec<VerifierKey>)>> {
-    let read = |sql: &str| -> Result<Option<(u64, String)>> {
+    let read = |sql: &str, size: u64| -> Result<Option<(u64, String)>> {
         let mut statement = connection.prepare_cached(sql)?;
-        let row = statement.query_row([Count(sequence)], |row| Ok((row.get::<_, Count>("size")?.0, row.get("note")?)));
+        let row = statement.query_row([Count(size)], |row| Ok((row.get::<_, Count>("size")?.0, row.get("note")?)));
         Ok(row.optional()?)
     };
-    let cosigned = read(
-        "SELECT size, note FROM checkpoints WHERE size =
-             (SELECT size FROM cosignatures WHERE size >= ? ORDER BY size LIMIT 1)",
-    )?;
+    let cosigned = match witnessed(connection, sequence)? {
+        Some(size) => read("SELECT size, note FROM checkpoints WHERE size = ?", size)?,
+        None => None,
+    };
     if let Some((size, mut note)) = cosigned {
         let mut keys = Vec::new();
         for Cosignature { witness, signature, .. } in cosignatures(connection, size)? {
@@ -168,9 +282,9 @@ fn proving(connection: &Connection, sequence: u64) -> Result<Option<(u64, String
         }
         return Ok(Some((size, note, keys)));
     }
-    let alone = match read("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1")? {
+    let alone = match read("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1", sequence)? {
         Some(found) => Some(found),
-        None => read("SELECT size, checkpoint AS note FROM tree WHERE size >= ?")?,
+        None => read("SELECT size, checkpoint AS note FROM tree WHERE size >= ?", sequence)?,
     };
     Ok(alone.map(|(size, note)| (size, note, Vec::new())))
 }
@@ -256,12 +370,13 @@ pub(super) fn cosignatures(connection: &Connection, size: u64) -> Result<Vec<Cos
     all(&mut statement, [Count(size)], cosignature)
 }
 
-/// The newest cosignature of each witness.
+/// The newest cosignature of each witness, by their names.
 pub(super) fn newest_cosignatures(connection: &Connection) -> Result<Vec<Cosignature>> {
     let mut statement = connection.prepare_cached(
-        "SELECT max(size) AS size, witness, signature FROM cosignatures GROUP BY witness ORDER BY witness",
+        "SELECT size, witness, signature FROM cosignatures WHERE witness = ? ORDER BY size DESC LIMIT 1",
     )?;
-    all(&mut statement, [], cosignature)
+    let newest = |witness: String| Ok(statement.query_row([witness], cosignature)?);
+    witnesses(connection)?.into_iter().map(newest).collect()
 }
 
 fn cosignature(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cosignature> {

@@ -16,8 +16,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{LedgerError, Result, events, fault, tree};
-use crate::audit::{Event, Kind, Signer};
+use super::{LedgerError, LogKeys, Result, events, fault, tree};
+use crate::audit::{Event, Kind};
 
 /// Most verbs in one transaction.
 const GROUP: usize = 256;
@@ -127,7 +127,7 @@ pub(super) enum Message {
 
 pub(super) struct Writer {
     pub connection: Connection,
-    pub signer: Signer,
+    pub keys: LogKeys,
     pub messages: mpsc::Receiver<Message>,
     pub events: mpsc::Receiver<Event>,
     pub changed: watch::Sender<u64>,
@@ -138,7 +138,7 @@ pub(super) struct Writer {
 pub(super) fn start(writer: Writer) -> Result<thread::JoinHandle<()>> {
     let failed = |error: std::io::Error| LedgerError::Storage(format!("its writer cannot be started: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
-    let running = Running { writer, waiting: Vec::new(), pending: Vec::new() };
+    let running = Running { writer, waiting: Vec::new(), pending: Vec::new(), known: None, told: None };
     let thread = thread::Builder::new().name("ledger-writer".into());
     thread.spawn(move || runtime.block_on(running.run())).map_err(failed)
 }
@@ -149,6 +149,10 @@ struct Running {
     waiting: Vec<Message>,
     /// Taken from the recorders' queue, not yet stored.
     pending: Vec<Event>,
+    /// The log's tree as of the last commit here: what the file says later must continue it.
+    known: Option<tree::State>,
+    /// Why commits fail at the moment, as the process's log has it.
+    told: Option<LedgerError>,
 }
 
 impl Running {
@@ -244,9 +248,13 @@ impl Running {
             return closers;
         }
         let outcome = self.transact(&mut jobs);
-        if let Err(error) = &outcome {
+        // Once for each reason until it is over: stuck events are tried again twice a second, and callers tell their own.
+        if let Err(error) = &outcome
+            && self.told.as_ref() != Some(error)
+        {
             tracing::error!(ledger.verbs = jobs.len(), ledger.events = self.pending.len(), %error, "a commit failed");
         }
+        self.told = outcome.as_ref().err().cloned();
         for job in jobs {
             job.answer(outcome.clone());
         }
@@ -257,22 +265,23 @@ impl Running {
         let connection = &self.writer.connection;
         let tx = Tx { connection, woken: Cell::new(false) };
         execute(connection, "BEGIN IMMEDIATE")?;
-        let inside = || -> Result<usize> {
-            let tree = tree::begin(connection)?;
+        let inside = || -> Result<(usize, tree::State)> {
+            let tree = tree::begin(connection, &self.writer.keys, self.known.as_ref())?;
             let stored = store_events(connection, &self.pending)?;
             for job in jobs {
                 run_apart(connection, || job.run(&tx))?;
             }
-            tree::append(connection, tree, &self.writer.signer)?;
+            let tree = tree::append(connection, tree, &self.writer.keys.signer)?;
             execute(connection, "COMMIT")?;
-            Ok(stored)
+            Ok((stored, tree))
         };
-        let stored = inside().inspect_err(|_| {
+        let (stored, tree) = inside().inspect_err(|_| {
             // After some errors (a full disk, say) SQLite has undone everything already.
             if !connection.is_autocommit() {
                 let _ = execute(connection, "ROLLBACK");
             }
         })?;
+        self.known = Some(tree);
         self.pending.drain(..stored);
         self.writer.commits.fetch_add(1, Ordering::Relaxed);
         if tx.woken.get() {

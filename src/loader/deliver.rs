@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::disk::{Disk, Part};
 use super::fetch;
 use super::gateway::Address;
-use super::link::{Keeper, Link, Told, Verb};
+use super::link::{Backoff, Keeper, Link, Told, Verb};
 use super::open::{Keys, OpenError};
-use super::proof::Demand;
+use super::proof::{Demand, Unproven};
 use super::queue::{Claimed, VerbError};
 use super::restricted::Rows;
 use super::{Enclosed, Event, HandOver, Observer, exec, into};
@@ -38,6 +38,11 @@ pub struct Ended {
     pub outcome: Outcome,
     pub took: Duration,
 }
+
+/// Witnesses cosign a few seconds behind: what takes longer is told, ever more rarely.
+const USUAL: Duration = Duration::from_secs(10);
+/// The longest pause before it is looked again whether they have.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What each delivery of a loader needs.
 pub(super) struct Setting {
@@ -178,7 +183,8 @@ async fn restricted(
 }
 
 /// Holds the delivery's proof against what the loader demands; the digest that its age header must have, and the proof. None
-/// where nothing is demanded.
+/// where nothing is demanded. A witness that has not cosigned yet is waited for, as long as it takes: the lease is kept, and
+/// to give it back would count an attempt of a delivery with which nothing is wrong.
 async fn proven(
     setting: &Setting,
     link: &Link,
@@ -189,12 +195,27 @@ async fn proven(
     let trouble = |why: &str, wait| {
         (setting.observer)(Event::Trouble { address: &setting.address, why, retry_in: wait });
     };
-    let proof = tokio::select! {
-        fetched = fetch::proof(link, claimed, trouble) => fetched.map_err(Failure::Reason)?,
-        () = cancel.cancelled() => return Err(Failure::Interrupted),
-    };
-    let header = demand.check(&proof, &claimed.manifest).map_err(Failure::Reason)?;
-    Ok(Some((header, proof)))
+    let (since, mut told, mut backoff) = (Instant::now(), USUAL, Backoff::new());
+    loop {
+        let proof = tokio::select! {
+            fetched = fetch::proof(link, claimed, trouble) => fetched.map_err(Failure::Reason)?,
+            () = cancel.cancelled() => return Err(Failure::Interrupted),
+        };
+        match demand.check(&proof, &claimed.manifest) {
+            Ok(header) => return Ok(Some((header, proof))),
+            Err(Unproven::Refused(why)) => return Err(Failure::Reason(why)),
+            Err(Unproven::Awaits(names)) if since.elapsed() >= told => {
+                told *= 2;
+                let why = format!("its proof has not the word of {names} yet");
+                (setting.observer)(Event::Waiting { claimed, why: &why });
+            }
+            Err(Unproven::Awaits(_)) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next().min(LOOK)) => {}
+            () = cancel.cancelled() => return Err(Failure::Interrupted),
+        }
+    }
 }
 
 fn is_sealed_as_logged(part: &Part, logged: Sha256) -> Result<(), Failure> {

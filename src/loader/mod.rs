@@ -112,6 +112,11 @@ pub enum Event<'a> {
         why: &'a str,
         retry_in: Duration,
     },
+    /// It can only be loaded when others have done something; it stays claimed.
+    Waiting {
+        claimed: &'a Arc<Claimed>,
+        why: &'a str,
+    },
     Ended(&'a Ended),
 }
 

@@ -30,21 +30,34 @@ pub enum Sealed {
     Exactly(BTreeSet<Sha256>),
 }
 
+/// Why a delivery is not proven.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// In words for the delivery's history.
+    Refused(String),
+    /// All is as demanded but for what these witnesses have to say, who cosign the log some seconds behind: their names.
+    Awaits(String),
+}
+
 impl Demand {
     /// Holds a proof against the manifest. Returns the digest that the object's age header must have.
     ///
     /// # Errors
-    /// In words for the delivery's history.
-    pub fn check(&self, proof: &[u8], manifest: &Manifest) -> Result<Sha256, String> {
-        let refused = |why: String| format!("its proof is refused: {why}");
+    /// It does not hold, or not yet.
+    pub fn check(&self, proof: &[u8], manifest: &Manifest) -> Result<Sha256, Unproven> {
+        let refused = |why: String| Unproven::Refused(format!("its proof is refused: {why}"));
         let verified =
             evidence::verify(proof, &self.keys, &self.witnesses).map_err(|wrong| refused(wrong.to_string()))?;
-        if let Some(absent) = self.witnesses.iter().find(|key| !verified.witnessed.iter().any(|one| one.key == **key)) {
-            return Err(refused(format!("the witness {} has not cosigned", absent.name())));
-        }
         is_of(&verified, manifest).map_err(refused)?;
         self.sealed(&verified).map_err(refused)?;
-        digest(verified.event.detail.get("header")).ok_or_else(|| refused("it has no digest of the age header".into()))
+        let header = digest(verified.event.detail.get("header"));
+        let header = header.ok_or_else(|| refused("it has no digest of the age header".into()))?;
+        let silent = self.witnesses.iter().filter(|key| !verified.witnessed.iter().any(|one| one.key == **key));
+        let silent: Vec<&str> = silent.map(VerifierKey::name).collect();
+        match silent.is_empty() {
+            true => Ok(header),
+            false => Err(Unproven::Awaits(silent.join(", "))),
+        }
     }
 
     fn sealed(&self, verified: &Verified) -> Result<(), String> {
@@ -163,9 +176,23 @@ mod tests {
             (Sealed::Exactly([OTHER].into()), "to 1 others, and not to 1"),
             (Sealed::Exactly([RECIPIENT, OTHER].into()), "to 0 others, and not to 1"),
         ] {
-            let why = demand(&signer, recipients).check(&proof, &manifest).unwrap_err();
+            let Unproven::Refused(why) = demand(&signer, recipients).check(&proof, &manifest).unwrap_err() else {
+                panic!()
+            };
             assert!(why.contains(word), "{why}");
         }
+    }
+
+    fn witness() -> VerifierKey {
+        Signer::generate("witness.example.org").unwrap().0.verifier_key().clone()
+    }
+
+    #[test]
+    fn a_witness_that_has_not_cosigned_yet_is_awaited() {
+        let (signer, manifest) = (signer(), manifest());
+        let demand = Demand { witnesses: vec![witness()], ..demand(&signer, Sealed::ToOneOf([RECIPIENT].into())) };
+        let awaits = demand.check(&proof(&accepted(&manifest), &signer), &manifest);
+        assert_eq!(awaits, Err(Unproven::Awaits("witness.example.org".into())));
     }
 
     #[test]
@@ -183,8 +210,11 @@ mod tests {
             (good.clone().with("recipients", Value::Null), "whom"),
             (good.clone().with("header", Value::Null), "header"),
         ] {
-            let why = own().check(&proof(&event, &signer), &manifest).unwrap_err();
+            let Unproven::Refused(why) = own().check(&proof(&event, &signer), &manifest).unwrap_err() else { panic!() };
             assert!(why.contains(word), "{word}: {why}");
+            // Nor is a witness waited for then.
+            let witnessed = Demand { witnesses: vec![witness()], ..own() };
+            assert!(matches!(witnessed.check(&proof(&event, &signer), &manifest), Err(Unproven::Refused(_))));
         }
         let stranger = Signer::generate("sftp.example.org/audit").unwrap().0;
         assert!(own().check(&proof(&good, &stranger), &manifest).is_err());

@@ -1,8 +1,9 @@
 //! A copy of each event for syslog or the journal, as it happens.
 //!
 //! Read from the ledger in order of sequence, so that events of other processes come too and nothing is lost while the
-//! receiver is away: how far it has come is noted in the state directory. After a crash a second's worth may come twice.
-//! Must never hold anyone up. Called by `daemon`.
+//! receiver is away: how far it has come, and over which events, is noted in the state directory. After a crash a second's
+//! worth may come twice. Must never hold anyone up, nor go on in silence from a ledger that is not the one that was copied.
+//! Called by `daemon`.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,9 @@ use std::time::Duration;
 use tokio::net::UnixDatagram;
 use tokio_util::sync::CancellationToken;
 
-use super::Source;
 use super::message::{journal, syslog};
 use super::trouble::Trouble;
+use super::{Seen, Source};
 use crate::audit::Kind;
 use crate::config::EventCopy;
 use crate::ledger::{Filter, Logged};
@@ -49,8 +50,8 @@ pub async fn run(source: Source, quit: CancellationToken) -> anyhow::Result<()> 
 
 struct Copier {
     source: Source,
-    /// The last event that was copied; none until it was read.
-    position: Option<u64>,
+    /// The log up to the last event that was copied; none until it was read.
+    position: Option<Seen>,
     trouble: Trouble,
 }
 
@@ -85,11 +86,11 @@ impl Copier {
 
     async fn copy_all(&mut self, to: &EventCopy, receiver: &Path, state: &Path, host: &str) -> anyhow::Result<()> {
         let file = state.join("audit.copied");
-        let mut position = match self.position {
-            Some(position) => position,
+        let known = match self.position {
+            Some(known) => known,
             None => self.start(&file).await?,
         };
-        self.position = Some(position);
+        let mut position = self.continued(known, receiver).await?;
         let socket = UnixDatagram::unbound()?;
         loop {
             let filter = Filter { after: Some(position), limit: Some(BATCH), ..Filter::default() };
@@ -106,36 +107,53 @@ impl Copier {
                 }
                 position = logged.sequence;
             }
-            self.position = Some(position);
             if position != before {
-                let file = file.clone();
-                tokio::task::spawn_blocking(move || note(&file, position)).await??;
+                let (seen, file) = (self.seen(position).await?, file.clone());
+                self.position = Some(seen);
+                tokio::task::spawn_blocking(move || note(&file, seen)).await??;
             }
             sent?;
         }
     }
 
-    /// Where to go on: behind the event that was copied last. Without a note of it, from the daemon's present start on: a
-    /// log of years is not poured into syslog because somebody configured it today.
-    async fn start(&self, file: &Path) -> anyhow::Result<u64> {
+    /// Where to go on: where the copy ended, if the ledger has gone on from there. If it has not, that is told, and the copy
+    /// goes on with what is new, at the ledger's end at the latest.
+    async fn continued(&mut self, known: Seen, receiver: &Path) -> anyhow::Result<u64> {
         let last = self.source.ledger.last_event().await?;
+        if last == known.size {
+            self.position = Some(known);
+            return Ok(last);
+        }
+        let Some(why) = self.source.contradicts(known, "copied").await? else {
+            self.position = Some(known);
+            return Ok(known.size);
+        };
+        let position = last.min(known.size);
+        self.position = Some(self.seen(position).await?);
+        self.source.contradicted(&receiver.display().to_string(), &why).await;
+        Ok(position)
+    }
+
+    async fn seen(&self, size: u64) -> anyhow::Result<Seen> {
+        Ok(Seen { size, root: self.source.ledger.root(size).await? })
+    }
+
+    /// What was copied before: up to what is noted. Without a note, all before the daemon's present start: a log of years is
+    /// not poured into syslog because somebody configured it today.
+    async fn start(&self, file: &Path) -> anyhow::Result<Seen> {
         let path = file.to_owned();
         let noted = match tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await? {
-            Ok(text) => text.trim().parse::<u64>().ok(),
+            Ok(text) => noted(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(anyhow::Error::new(error).context(format!("cannot read {}", file.display()))),
         };
-        match noted {
-            Some(noted) if noted <= last => return Ok(noted),
-            Some(noted) => {
-                tracing::warn!(path = %file.display(), "event {noted} was copied last, and the ledger ends with {last}: going on from there");
-                return Ok(last);
-            }
-            None => {}
+        if let Some(noted) = noted {
+            return Ok(noted);
         }
+        let last = self.source.ledger.last_event().await?;
         let started = Filter { kind: Some(Kind::DaemonStarted), limit: Some(1), ..Filter::default() };
         let started = self.source.ledger.events(&started).await?;
-        Ok(started.first().map_or(last, |logged| logged.sequence - 1))
+        self.seen(started.first().map_or(last, |logged| logged.sequence - 1)).await
     }
 }
 
@@ -163,12 +181,18 @@ async fn send(
     Ok(())
 }
 
+/// What [`note`] wrote; none when it is anything else.
+fn noted(text: &str) -> Option<Seen> {
+    let (size, root) = text.trim().split_once(' ')?;
+    Some(Seen { size: size.parse().ok()?, root: root.parse().ok()? })
+}
+
 /// Notes how far the copy has come. After a power cut it may be what it was before: then some events come twice.
-fn note(file: &Path, position: u64) -> std::io::Result<()> {
+fn note(file: &Path, Seen { size, root }: Seen) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let new: PathBuf = file.with_extension("copied.new");
     let mut opened = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-    std::io::Write::write_all(&mut opened, format!("{position}\n").as_bytes())?;
+    std::io::Write::write_all(&mut opened, format!("{size} {root}\n").as_bytes())?;
     std::fs::rename(&new, file)
 }
 

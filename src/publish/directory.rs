@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::note::NOTE_MAX;
 use crate::audit::tiles::Tile;
+use crate::audit::tree::TILE_WIDTH;
 
 /// What became of a file that should stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,27 @@ impl Directory {
         }
         write(&path, content)?;
         Ok(Put::Written)
+    }
+
+    /// The widths of the partial tiles that stand in this one's place.
+    pub fn widths(&self, tile: Tile) -> io::Result<Vec<u16>> {
+        let full = Tile { width: TILE_WIDTH as u16, ..tile };
+        let path = self.0.join(format!("{}.p", full.path()));
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(context(&path)(error)),
+        };
+        let mut widths = Vec::new();
+        for entry in entries {
+            // Whatever else is there is no tile.
+            let name = entry.map_err(context(&path))?.file_name();
+            let width =
+                name.to_str().and_then(|name| name.parse::<u16>().ok().filter(|width| width.to_string() == name));
+            widths.extend(width.filter(|width| (1..TILE_WIDTH as u16).contains(width)));
+        }
+        widths.sort_unstable();
+        Ok(widths)
     }
 
     /// Makes the names of these tiles durable.
@@ -150,7 +172,9 @@ mod tests {
         // What a crash left half written is no hindrance.
         fs::write(path.with_file_name(".4.new"), b"half").unwrap();
         assert_eq!(directory.put(Tile { width: 4, ..tile }, b"abcd").unwrap(), Put::Written);
+        assert_eq!(directory.widths(tile).unwrap(), [3, 4]);
         directory.prune(Tile { width: 256, ..tile }).unwrap();
+        assert_eq!(directory.widths(tile).unwrap(), [0; 0]);
         directory.prune(Tile { width: 256, ..tile }).unwrap();
         assert!(!path.parent().unwrap().exists());
     }

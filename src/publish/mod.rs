@@ -17,9 +17,9 @@ pub use copy::run as copy;
 pub use tiles::run as tiles;
 pub use witnesses::run as witnesses;
 
-use crate::audit::{Event, Kind, VerifierKey};
+use crate::audit::{Event, Hash, Kind, VerifierKey};
 use crate::config::Live;
-use crate::ledger::Ledger;
+use crate::ledger::{self, Ledger};
 use crate::types::{Actor, Clock};
 
 /// What a contradiction is to [`trouble::Trouble`].
@@ -35,7 +35,27 @@ pub struct Source {
     pub clock: Clock,
 }
 
+/// How far the log had come when it was last seen here, and the root over it: whatever is read later must continue it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    size: u64,
+    root: Hash,
+}
+
 impl Source {
+    /// Why the ledger as it stands now does not continue `seen`, which was `published`, say; none when it does.
+    async fn contradicts(&self, seen: Seen, published: &str) -> ledger::Result<Option<String>> {
+        let Seen { size, root } = seen;
+        let here = self.ledger.last_event().await?;
+        if size > here {
+            return Ok(Some(format!(
+                "{size} events were {published}, and the ledger has {here}: it is an older copy, or its end was cut off"
+            )));
+        }
+        let others = self.ledger.root(size).await? != root;
+        Ok(others.then(|| format!("the {size} events that were {published} are others than the ledger's")))
+    }
+
     /// Tells loudly that somebody outside holds another log than this ledger: an error in the process's log, and an event.
     async fn contradicted(&self, by: &str, why: &str) {
         tracing::error!(

@@ -2,17 +2,18 @@
 //!
 //! Tiles first, then the checkpoint that needs them. What stands in the directory is not trusted: at the start, and after
 //! each fault, all of it is compared with the ledger; what is missing is written, and what contradicts the ledger is told
-//! and left alone. Called by `daemon`.
+//! and left alone. Nor is the ledger: what it says now must continue what was published. Called by `daemon`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::{Directory, Put};
 use super::trouble::Trouble;
-use super::{CONTRADICTION, Source};
+use super::{CONTRADICTION, Seen, Source};
 use crate::audit::tiles::{Content, Tile, encode_entries, encode_hashes};
 use crate::audit::{Checkpoint, VerifierKey};
 
@@ -74,6 +75,8 @@ struct Publisher {
     path: PathBuf,
     /// What stands in the directory; none until it was looked at.
     published: Option<Published>,
+    /// What was published from here: it stays through every fault, and if the directory is emptied.
+    seen: Option<Seen>,
     trouble: Trouble,
 }
 
@@ -86,7 +89,7 @@ struct Published {
 
 impl Publisher {
     fn new(path: PathBuf) -> Self {
-        Self { path, published: None, trouble: Trouble::new(LONGEST) }
+        Self { path, published: None, seen: None, trouble: Trouble::new(LONGEST) }
     }
 
     /// Brings the directory up to date; returns how long to wait before the next time.
@@ -121,17 +124,29 @@ impl Publisher {
     }
 
     async fn bring_up_to_date(&mut self, source: &Source, keys: &[VerifierKey]) -> Result<(), Fault> {
+        if let Some(seen) = self.seen
+            && let Some(why) = source.contradicts(seen, "published").await?
+        {
+            return Err(Fault::Contradiction(why));
+        }
         let path = self.path.clone();
         let published = match &mut self.published {
             Some(published) => published,
             None => self.published.insert(examine(&path, source, keys).await?),
         };
         let Some(note) = source.ledger.checkpoint().await? else { return Ok(()) };
-        let (checkpoint, _) = Checkpoint::read(&note)?;
-        let size = checkpoint.size;
+        let size = Checkpoint::read(&note)?.0.size;
         let note = with_cosignatures(source, note, size).await?;
         if note == published.note {
             return Ok(());
+        }
+        let checkpoint = Checkpoint::verify_by_any(&note, keys)
+            .with_context(|| format!("the ledger's own checkpoint of {size} events is not signed by the log's key"))?;
+        if source.ledger.root(size).await? != checkpoint.root {
+            return Err(anyhow::anyhow!(
+                "the ledger's own checkpoint of {size} events is of others: see `nightsafe audit verify`"
+            )
+            .into());
         }
         let directory = published.directory.clone();
         let at = directory.clone();
@@ -147,6 +162,7 @@ impl Publisher {
         })
         .await?;
         (published.size, published.note) = (size, note);
+        self.seen = Some(Seen { size, root: checkpoint.root });
         Ok(())
     }
 }
@@ -164,35 +180,43 @@ async fn examine(path: &Path, source: &Source, keys: &[VerifierKey]) -> Result<P
         return Ok(Published { directory, size: 0, note: String::new() });
     };
     let contradiction = |why: String| Err(Fault::Contradiction(why));
-    let checkpoint = match verify(&note, keys) {
+    let checkpoint = match Checkpoint::verify_by_any(&note, keys) {
         Ok(checkpoint) => checkpoint,
         Err(why) => return contradiction(format!("the checkpoint there is none of this log: {why}")),
     };
-    let (there, here) = (checkpoint.size, source.ledger.last_event().await?);
-    if there > here {
-        return contradiction(format!(
-            "{there} events were published, and the ledger has {here}: it is an older copy, or its end was cut off"
-        ));
+    let seen = Seen { size: checkpoint.size, root: checkpoint.root };
+    if let Some(why) = source.contradicts(seen, "published").await? {
+        return contradiction(why);
     }
-    if source.ledger.root(there).await? != checkpoint.root {
-        return contradiction(format!("the {there} events that were published are others than the ledger's"));
-    }
-    let full = make_sure(source, &directory, 0, there).await?;
+    let full = make_sure(source, &directory, 0, seen.size).await?;
+    compare_partial(source, &directory, seen.size).await?;
     let at = directory.clone();
     blocking(move || full.into_iter().try_for_each(|tile| at.prune(tile))).await?;
-    Ok(Published { directory, size: there, note })
+    Ok(Published { directory, size: seen.size, note })
 }
 
-/// By the present key or a former one.
-fn verify(note: &str, keys: &[VerifierKey]) -> Result<Checkpoint, String> {
-    let mut why = String::from("there is no key");
-    for key in keys {
-        match Checkpoint::verify(note, key) {
-            Ok(checkpoint) => return Ok(checkpoint),
-            Err(wrong) => why = wrong.0,
+/// Compares what stands at the right edge of a tree of `size`: the partial tiles of this checkpoint's time, of earlier ones,
+/// and of one that was never published, or was taken away. Others are pruned.
+async fn compare_partial(source: &Source, directory: &Arc<Directory>, size: u64) -> Result<(), Fault> {
+    let here = source.ledger.last_event().await?;
+    for edge in Tile::at_edge(size) {
+        let at = directory.clone();
+        for width in blocking(move || at.widths(edge)).await? {
+            let tile = Tile { width, ..edge };
+            if tile.leaves() > here {
+                return Err(Fault::Contradiction(format!(
+                    "{} was published, and the ledger has {here} events: it is an older copy, or its end was cut off",
+                    tile.path()
+                )));
+            }
+            let content = content(source, tile).await?;
+            let at = directory.clone();
+            if blocking(move || at.put(tile, &content)).await? == Put::Differs {
+                return Err(differs(tile));
+            }
         }
     }
-    Err(why)
+    Ok(())
 }
 
 /// The checkpoint with what witnesses have said of it by now.
@@ -214,16 +238,7 @@ async fn make_sure(source: &Source, directory: &Arc<Directory>, old: u64, size: 
         match blocking(move || at.put(tile, &content)).await? {
             // One that stood may be of a process that was killed before it made the name durable.
             Put::Stood | Put::Written => sure.push(tile),
-            Put::Differs => {
-                let (first, path) = (tile.first() + 1, tile.path());
-                return Err(Fault::Contradiction(match tile.content {
-                    Content::Hashes { level: 1.. } => format!("{path} is another one than the ledger's"),
-                    _ => {
-                        let last = tile.first() + u64::from(tile.width);
-                        format!("{path}, of events {first} to {last}, is another one than the ledger's")
-                    }
-                }));
-            }
+            Put::Differs => return Err(differs(tile)),
         }
         if tile.is_full() {
             full.push(tile);
@@ -232,6 +247,17 @@ async fn make_sure(source: &Source, directory: &Arc<Directory>, old: u64, size: 
     let at = directory.clone();
     blocking(move || at.sync(&sure)).await?;
     Ok(full)
+}
+
+fn differs(tile: Tile) -> Fault {
+    let (first, path) = (tile.first() + 1, tile.path());
+    Fault::Contradiction(match tile.content {
+        Content::Hashes { level: 1.. } => format!("{path} is another one than the ledger's"),
+        _ => {
+            let last = tile.first() + u64::from(tile.width);
+            format!("{path}, of events {first} to {last}, is another one than the ledger's")
+        }
+    })
 }
 
 /// What stands in a tile, out of the ledger.

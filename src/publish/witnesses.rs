@@ -1,8 +1,10 @@
 //! Witnesses: each is asked to cosign the newest checkpoint, in a task of its own, and what it said is kept in the ledger.
 //!
-//! Nobody waits for one: a dead, slow or lying witness costs a log line. Must never store a cosignature that does not fit the
-//! witness's configured key. Called by `daemon`.
+//! All are asked for the same checkpoints, as far as each keeps up, so that proofs can have the word of all. Nobody waits
+//! for one: a dead, slow or lying witness costs a log line. Must never store a cosignature that does not fit the witness's
+//! configured key, nor ask for less than was cosigned. Called by `daemon`.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -10,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
 use super::witness::{Answer, agent, ask, body};
-use super::{CONTRADICTION, Source};
+use super::{CONTRADICTION, Seen, Source};
 use crate::audit::Checkpoint;
 use crate::config::Witness;
 
@@ -29,9 +31,9 @@ pub async fn run(source: Source, quit: CancellationToken) -> anyhow::Result<()> 
     let mut live = source.config.clone();
     loop {
         let witnesses = live.borrow_and_update().audit.witnesses.clone();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, common) = (JoinSet::new(), Common::default());
         for witness in witnesses.clone() {
-            tasks.spawn(Conversation::new(witness, source.clone()).go_on());
+            tasks.spawn(Conversation::new(witness, source.clone(), common.clone()).go_on());
         }
         // Until others are configured; the tasks are dropped then, in the middle of what they wait for.
         loop {
@@ -51,14 +53,20 @@ pub async fn run(source: Source, quit: CancellationToken) -> anyhow::Result<()> 
     }
 }
 
+/// The checkpoint that the witnesses are asked for at present, and its size. Whoever has cosigned it brings the next.
+type Common = Arc<Mutex<(u64, String)>>;
+
 struct Conversation {
     witness: Witness,
     source: Source,
+    common: Common,
     agent: ureq::Agent,
     /// The size that the witness cosigned last, as far as is known here.
     knows: Option<u64>,
     /// The size of the checkpoint that it cosigned last.
     cosigned: u64,
+    /// The same with its root, if it was since this start.
+    seen: Option<Seen>,
     trouble: Trouble,
 }
 
@@ -75,8 +83,9 @@ enum Step {
 }
 
 impl Conversation {
-    fn new(witness: Witness, source: Source) -> Self {
-        Self { witness, source, agent: agent(), knows: None, cosigned: 0, trouble: Trouble::new(LONGEST) }
+    fn new(witness: Witness, source: Source, common: Common) -> Self {
+        let trouble = Trouble::new(LONGEST);
+        Self { witness, source, common, agent: agent(), knows: None, cosigned: 0, seen: None, trouble }
     }
 
     async fn go_on(mut self) {
@@ -140,9 +149,13 @@ impl Conversation {
                 self.cosigned
             }
         };
-        let Some(note) = ledger.checkpoint().await? else { return Ok(Step::Idle) };
-        let (checkpoint, _) = Checkpoint::read(&note)?;
-        let size = checkpoint.size;
+        if let Some(seen) = self.seen
+            && let Some(why) = self.source.contradicts(seen, "cosigned").await?
+        {
+            return Ok(Step::Contradicted(why));
+        }
+        let Some(newest) = ledger.checkpoint().await? else { return Ok(Step::Idle) };
+        let size = Checkpoint::read(&newest)?.0.size;
         if size == self.cosigned {
             return Ok(Step::Idle);
         }
@@ -151,6 +164,7 @@ impl Conversation {
                 "it has seen {known} events of this log, and the ledger has {size}: the ledger is an older copy, or its end was cut off"
             )));
         }
+        let (size, note) = self.next(known, size, newest);
         let request = body(known, &ledger.consistency(known, size).await?, &note);
         let answer = match self.asked(request, note.clone()).await? {
             Ok(answer) => answer,
@@ -158,8 +172,9 @@ impl Conversation {
         };
         Ok(match answer {
             Answer::Cosigned(signature) => {
+                let root = Checkpoint::read(&note)?.0.root;
                 self.source.ledger.cosigned(note, vec![(self.witness.key.clone(), signature)]).await?;
-                (self.knows, self.cosigned) = (Some(size), size);
+                (self.knows, self.cosigned, self.seen) = (Some(size), size, Some(Seen { size, root }));
                 Step::Done
             }
             Answer::Knows(other) if other == known => Step::Contradicted(format!(
@@ -172,6 +187,16 @@ impl Conversation {
             Answer::Contradicts(why) => Step::Contradicted(why),
             Answer::Refuses(why) => Step::Failed(why),
         })
+    }
+
+    /// The checkpoint to ask for: that which the others are asked for too; or, when this witness has it or is beyond it
+    /// already, the newest, which is then theirs.
+    fn next(&self, known: u64, size: u64, newest: String) -> (u64, String) {
+        let mut common = self.common.lock().unwrap_or_else(PoisonError::into_inner);
+        if common.0 <= self.cosigned || common.0 < known || common.0 > size {
+            *common = (size, newest);
+        }
+        common.clone()
     }
 
     /// Asks on a thread of its own: one that hangs must not hold up the daemon's end, as one of the runtime's would.

@@ -2,6 +2,7 @@
 //! dead; the copy of each event for syslog.
 
 mod oracle;
+mod rollback;
 mod tls;
 mod witness;
 
@@ -12,10 +13,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use nightsafe::audit::Kind;
-use nightsafe::ledger::ProofOf;
+use nightsafe::ledger::{DeliveryState, ProofOf};
 
 use crate::harness::{Gateway, NIGHTSAFE, PATIENCE, Setup, csv, eventually, fresh_dir, keys, run};
-use crate::loading::{claim_one, text};
+use crate::loading::{claim_one, load_command, text};
 use oracle::Published;
 use tls::{Authority, Front};
 use witness::Witness;
@@ -150,6 +151,44 @@ fn a_witness_behind_https_is_believed_when_the_operator_trusts_its_authority() {
         (proven.witnesses.first()?.to_string() == witness.key()).then_some(())
     });
     assert_eq!(witness.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn a_loader_waits_for_the_witnesses_that_it_demands_and_burns_no_attempt() {
+    let log = keys().verifier();
+    let [one, two] = ["one.example.org", "another.example.org"].map(|name| Witness::named(name, &log));
+    two.stay_away(true);
+    let settings = format!("{}\n{}", one.settings(), two.settings());
+    // With one attempt, whatever is given back ends in the dead letters.
+    let gateway = Gateway::start(Setup::new().audit(&settings).queue("attempts = 1\n"));
+    gateway.put(&gateway.harbour(), &csv(1_000, 1), "/visits.csv");
+    let into = gateway.path("out");
+    std::fs::create_dir_all(&into).unwrap();
+    let mut command = load_command(&gateway, "loader-all", "work");
+    command.args(["--once", "--lease", "5s", "--require-proof", "--audit-key", &log]).arg("--into").arg(&into);
+    command.args(["--witness", &one.key(), "--witness", &two.key()]);
+    let loading = std::thread::spawn(move || run(command, b"", 2 * PATIENCE));
+    // Three times as long as the lease was.
+    gateway.await_events(Kind::DeliveryExtended, 9);
+    assert_eq!(gateway.deliveries()[0].state, DeliveryState::Leased);
+    two.stay_away(false);
+    let done = loading.join().unwrap().ok();
+    assert!(done.stderr.contains("has not the word of another.example.org yet"), "{done:#?}");
+    assert!(done.stderr.contains("1 loaded") && !done.stderr.contains("failed"), "{done:#?}");
+    let delivery = &gateway.deliveries()[0];
+    assert_eq!((delivery.state, delivery.attempt), (DeliveryState::Loaded, 1));
+
+    // In the usual case, while the log grows all the time, it takes seconds, and nothing is told.
+    for number in 2..4 {
+        gateway.put(&gateway.harbour(), &csv(1_000, number), &format!("/visits-{number}.csv"));
+        let mut command = load_command(&gateway, "loader-all", "work");
+        command.args(["--once", "--require-proof", "--audit-key", &log]).arg("--into").arg(&into);
+        command.args(["--witness", &one.key(), "--witness", &two.key()]);
+        let done = run(command, b"", PATIENCE).ok();
+        assert!(done.stderr.contains("1 loaded"), "{done:#?}");
+    }
+    assert!(gateway.deliveries().iter().all(|one| (one.state, one.attempt) == (DeliveryState::Loaded, 1)));
+    assert_eq!((one.refused(), two.refused()), (Vec::new(), Vec::new()));
 }
 
 #[test]

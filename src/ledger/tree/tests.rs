@@ -4,7 +4,7 @@ use super::*;
 use crate::audit::tree::{inclusion_length, leaf_hash, verify_consistency, verify_inclusion};
 use crate::audit::{Event, note::VerifierKey};
 use crate::ledger::testing::{Desk, POLICY, actor, at, believing, ended, event, org, signer};
-use crate::ledger::{Filter, Ledger};
+use crate::ledger::{Filter, Ledger, LogKeys};
 use crate::types::{Actor, UploadId};
 
 fn read(note: &str) -> Checkpoint {
@@ -136,6 +136,61 @@ async fn a_tree_that_was_changed_by_another_hand_is_not_signed() {
     }
 }
 
+/// Why an event is not recorded.
+async fn refusal(ledger: &Ledger) -> String {
+    ledger.record(event(Kind::SessionEnded)).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_log_goes_on_under_a_new_key_that_knows_the_former_one() {
+    let desk = Desk::new();
+    desk.accept("a.csv", at(1)).await;
+    let fresh = || Signer::generate(signer().name()).unwrap().0;
+    let stranger = Ledger::open(&desk.file, fresh()).unwrap();
+    let why = refusal(&stranger).await;
+    assert!(why.contains("former_keys") && why.contains("audit verify"), "{why}");
+    let former = vec![signer().verifier_key().clone()];
+    let keys = LogKeys { signer: fresh(), former };
+    let new = Ledger::open(&desk.file, keys.clone()).unwrap();
+    for second in 2..4 {
+        new.accept(ended("harbour", "b.csv", at(second))).await.unwrap();
+    }
+    // Whoever still has the old key alone waits for its restart.
+    assert!(refusal(&desk.ledger).await.contains("restart"));
+    let keys = vec![signer().verifier_key().clone(), keys.signer.verifier_key().clone()];
+    let verification = crate::ledger::Verification { keys, ..Default::default() };
+    assert_eq!(new.verify(verification).await.unwrap().findings, []);
+    assert_eq!(new.last_event().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn an_older_copy_put_back_while_the_ledger_is_open_is_not_signed_on() {
+    let desk = Desk::new();
+    desk.accept("a.csv", at(1)).await;
+    let older = desk.file.with_extension("older");
+    desk.copy_to(&older);
+    let other = Ledger::open(&desk.file, signer()).unwrap();
+    for second in 2..4 {
+        desk.accept("b.csv", at(second)).await;
+        other.accept(ended("harbour", "c.csv", at(second))).await.unwrap();
+    }
+    crate::ledger::testing::put_back(&desk.file, &older);
+    for ledger in [&desk.ledger, &other] {
+        let why = refusal(ledger).await;
+        assert!(why.contains("the log ends with event 1") && why.contains("audit verify"), "{why}");
+    }
+    // A process that saw nothing later takes it for the log that it is, and then it is another history, even when longer.
+    let fresh = Ledger::open(&desk.file, signer()).unwrap();
+    for second in 4..12 {
+        fresh.accept(ended("harbour", "d.csv", at(second))).await.unwrap();
+    }
+    for ledger in [&desk.ledger, &other] {
+        let why = refusal(ledger).await;
+        assert!(why.contains("events are others than those that were signed"), "{why}");
+    }
+    assert_eq!(fresh.last_event().await.unwrap(), 9);
+}
+
 #[tokio::test]
 async fn with_a_witness_an_event_is_proven_by_the_first_checkpoint_that_it_cosigned() {
     let desk = Desk::new();
@@ -159,6 +214,71 @@ async fn with_a_witness_an_event_is_proven_by_the_first_checkpoint_that_it_cosig
     let strange = elsewhere.ledger.checkpoint().await.unwrap().unwrap();
     let refused = desk.ledger.cosigned(strange, Vec::new()).await.unwrap_err().to_string();
     assert!(refused.contains("is none of this log"), "{refused}");
+    desk.assert_whole().await;
+}
+
+/// The newest checkpoint, cosigned by these witnesses (whose signatures are not judged here); its size.
+async fn cosign(ledger: &Ledger, witnesses: &[&Signer]) -> u64 {
+    let note = ledger.checkpoint().await.unwrap().unwrap();
+    let (checkpoint, parsed) = Checkpoint::read(&note).unwrap();
+    let line = parsed.signatures[0].clone();
+    let signed = witnesses.iter().map(|witness| (witness.verifier_key().clone(), line.clone())).collect();
+    ledger.cosigned(note, signed).await.unwrap();
+    checkpoint.size
+}
+
+/// The size of the checkpoint that proves an event, and how many cosigned it.
+async fn proven_by(ledger: &Ledger, sequence: u64) -> (u64, usize) {
+    let proven = ledger.proof(ProofOf::Event(sequence)).await.unwrap().unwrap();
+    (proven.size, proven.witnesses.len())
+}
+
+#[tokio::test]
+async fn a_proof_has_the_word_of_all_witnesses_as_soon_as_they_gave_it_to_one_checkpoint() {
+    let [one, two, three] =
+        ["one.example", "two.example", "three.example"].map(|name| Signer::generate(name).unwrap().0);
+    let desk = Desk::new();
+    desk.accept("a.csv", at(1)).await;
+    assert_eq!(proven_by(&desk.ledger, 1).await, (1, 0));
+    let mut sizes = Vec::new();
+    // Who cosigns the next checkpoint, and then: by which one the first event is proven, and by how many.
+    let rounds: [(&[&Signer], usize, usize); 8] = [
+        (&[&one], 0, 1),
+        (&[&two], 0, 1),
+        (&[&one], 0, 1),
+        (&[&two], 0, 1),
+        (&[&one, &two], 4, 2),
+        (&[&one, &two], 4, 2),
+        // Another one is asked from now on.
+        (&[&three], 4, 2),
+        (&[&one, &two, &three], 7, 3),
+    ];
+    for (witnesses, which, count) in rounds {
+        sizes.push(cosign(&desk.ledger, witnesses).await);
+        let (size, by) = proven_by(&desk.ledger, 1).await;
+        if which == 0 {
+            // The first of any of them: nobody has agreed yet.
+            assert_eq!((sizes.contains(&size), by), (true, 1));
+        } else {
+            assert_eq!((size, by), (sizes[which], count), "{sizes:?}");
+        }
+        desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+    }
+    // One that is given up is left out of what comes after it.
+    let last = desk.ledger.last_event().await.unwrap();
+    sizes.push(cosign(&desk.ledger, &[&one, &three]).await);
+    assert_eq!(proven_by(&desk.ledger, last).await, (sizes[8], 2));
+    let newest: Vec<u64> = desk.ledger.cosignatures().await.unwrap().iter().map(|one| one.size).collect();
+    assert_eq!(newest, [sizes[8], sizes[8], sizes[7]], "one, three, two");
+    // Another takes its place. What came before it came has its word too, once it is clear that nobody waits for the other.
+    let four = Signer::generate("four.example").unwrap().0;
+    let mut replaced = 0;
+    for round in 0..70 {
+        desk.ledger.record(event(Kind::SessionEnded)).await.unwrap();
+        let size = cosign(&desk.ledger, &[&one, &three, &four]).await;
+        replaced = if round == 0 { size } else { replaced };
+    }
+    assert_eq!(proven_by(&desk.ledger, 1).await, (replaced, 3));
     desk.assert_whole().await;
 }
 

@@ -52,7 +52,9 @@ async fn each_event_comes_once_and_in_order_over_restarts() {
     study.tell(1, "while it was down").await;
     copier(&study, &receiver).follow().await;
     assert_eq!(receiver.taken(), [9]);
-    assert_eq!(std::fs::read_to_string(study.desk._dir.path().join("audit.copied")).unwrap(), "9\n");
+    let root = study.desk.ledger.root(9).await.unwrap();
+    assert_eq!(std::fs::read_to_string(study.desk._dir.path().join("audit.copied")).unwrap(), format!("9 {root}\n"));
+    assert_eq!(study.contradictions().await.0, 0);
 }
 
 #[tokio::test]
@@ -110,22 +112,48 @@ async fn an_event_that_is_too_large_for_a_datagram_comes_without_its_body() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_is_behind_the_copy_is_followed_from_its_end() {
+async fn a_copy_that_was_turned_off_goes_on_where_it_ended() {
     let study = Study::new();
     let receiver = Receiver::new(&study.desk._dir.path().join("log"));
-    std::fs::write(study.desk._dir.path().join("audit.copied"), "1000\n").unwrap();
-    study.tell(3, "first").await;
     let mut copy = copier(&study, &receiver);
     copy.follow().await;
-    assert!(receiver.taken().is_empty());
-    study.tell(1, "new").await;
+    study.tell(1, "first").await;
     copy.follow().await;
-    assert_eq!(receiver.taken(), [4]);
-    // Turned off, and on again.
     study.configure(|audit| audit.syslog = None);
     study.tell(1, "unheard").await;
     copy.follow().await;
-    assert!(receiver.taken().is_empty());
+    assert_eq!(receiver.taken(), [1]);
     copier(&study, &receiver).follow().await;
-    assert_eq!(receiver.taken(), [5]);
+    assert_eq!(receiver.taken(), [2]);
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_behind_the_copy_or_another_one_is_told_and_followed() {
+    let other = Study::new();
+    other.tell(5, "that").await;
+    let behind = "5 events were copied, and the ledger has 3";
+    let fork = "the 2 events that were copied are others than the ledger's";
+    // What came of it: what was new of the fork, and the event that tells of it.
+    for (size, why, come) in [(5, behind, vec![4]), (2, fork, vec![3, 4])] {
+        for at_start in [true, false] {
+            let study = Study::new();
+            let receiver = Receiver::new(&study.desk._dir.path().join("log"));
+            study.tell(3, "this").await;
+            let copied = Seen { size, root: other.desk.ledger.root(size).await.unwrap() };
+            let mut copy = copier(&study, &receiver);
+            match at_start {
+                true => note(&study.desk._dir.path().join("audit.copied"), copied).unwrap(),
+                false => copy.position = Some(copied),
+            }
+            copy.follow().await;
+            assert_eq!(receiver.taken(), come);
+            let (count, told) = study.contradictions().await;
+            assert!(count == 1 && told.contains(why), "{told}");
+            study.tell(1, "new").await;
+            copy.follow().await;
+            assert_eq!(receiver.taken(), [5]);
+            copier(&study, &receiver).follow().await;
+            assert_eq!(study.contradictions().await.0, 1, "once");
+        }
+    }
 }

@@ -6,7 +6,8 @@ use super::*;
 use crate::audit::tiles::decode_entries;
 use crate::audit::tree::leaf_hash;
 use crate::audit::{Kind, Signer};
-use crate::ledger::testing::{event, signer};
+use crate::ledger::Ledger;
+use crate::ledger::testing::{event, put_back, signer};
 use crate::publish::tests::Study;
 
 /// The published files, as another implementation reads them.
@@ -231,4 +232,88 @@ async fn a_disk_that_fails_is_no_contradiction_and_is_tried_again() {
     std::fs::remove_file(&blocked).unwrap();
     assert_eq!(publisher.follow(&study.source, &keys()).await, EVERY);
     assert_eq!(read_independently(&blocked).len(), 3);
+}
+
+#[tokio::test]
+async fn a_ledger_that_goes_back_or_is_another_while_it_is_published_is_told_and_not_published() {
+    let (study, folder) = (Study::new(), tempfile::tempdir().unwrap());
+    let directory = folder.path().join("audit");
+    study.tell(6, "first").await;
+    let older = study.desk.file.with_extension("older");
+    study.desk.copy_to(&older);
+    let mut publisher = Publisher::new(directory.clone());
+    study.tell(5, "second").await;
+    publisher.bring_up_to_date(&study.source, &keys()).await.unwrap();
+    let there = || (files(&directory), std::fs::read(directory.join("checkpoint")).unwrap());
+    let before = there();
+
+    let why = async |publisher: &mut Publisher| match publisher.bring_up_to_date(&study.source, &keys()).await {
+        Err(Fault::Contradiction(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    put_back(&study.desk.file, &older);
+    let told = why(&mut publisher).await;
+    assert!(told.contains("11 events were published, and the ledger has 6"), "{told}");
+    // A process that saw nothing of it makes another log of it, and a longer one.
+    let fresh = Ledger::open(&study.desk.file, signer()).unwrap();
+    for _ in 0..9 {
+        fresh.record(event(Kind::SessionEnded)).await.unwrap();
+        why(&mut publisher).await;
+    }
+    let told = why(&mut publisher).await;
+    assert!(told.contains("the 11 events that were published are others"), "{told}");
+    assert_eq!(there(), before);
+    // Not even into a directory that was emptied meanwhile; a fault before it changes nothing of that.
+    std::fs::remove_dir_all(&directory).unwrap();
+    publisher.follow(&study.source, &keys()).await;
+    publisher.follow(&study.source, &keys()).await;
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
+async fn partial_tiles_beside_the_checkpoint_tell_of_a_history_that_is_gone() {
+    let (study, folder) = (Study::new(), tempfile::tempdir().unwrap());
+    study.tell(6, "first").await;
+    let older = study.desk.file.with_extension("older");
+    study.desk.copy_to(&older);
+    publish(&study, folder.path()).await.unwrap();
+    let note = std::fs::read(folder.path().join("checkpoint")).unwrap();
+    study.tell(5, "second").await;
+    publish(&study, folder.path()).await.unwrap();
+    // Ledger and checkpoint are of yesterday; the tiles are not.
+    put_back(&study.desk.file, &older);
+    std::fs::write(folder.path().join("checkpoint"), &note).unwrap();
+    let start = async || match publish(&study, folder.path()).await {
+        Err(Fault::Contradiction(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let why = start().await;
+    assert!(why.contains(".p/11 was published, and the ledger has 6 events"), "{why}");
+    // And when the ledger has grown to that size again.
+    let fresh = Ledger::open(&study.desk.file, signer()).unwrap();
+    for _ in 0..9 {
+        fresh.record(event(Kind::SessionEnded)).await.unwrap();
+    }
+    let why = start().await;
+    assert!(why.contains(".p/11, of events 1 to 11, is another one"), "{why}");
+    assert_eq!(std::fs::read(folder.path().join("checkpoint")).unwrap(), note);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_nobody_signed_is_not_published() {
+    let (study, folder) = (Study::new(), tempfile::tempdir().unwrap());
+    study.tell(6, "first").await;
+    publish(&study, folder.path()).await.unwrap();
+    let before = std::fs::read(folder.path().join("checkpoint")).unwrap();
+    study.tell(1, "second").await;
+    let note = study.desk.ledger.checkpoint().await.unwrap().unwrap();
+    let (checkpoint, _) = Checkpoint::read(&note).unwrap();
+    let forged = checkpoint.sign(&Signer::generate(signer().name()).unwrap().0);
+    rusqlite::Connection::open(&study.desk.file).unwrap().execute("UPDATE tree SET checkpoint = ?", [forged]).unwrap();
+    let fault = publish(&study, folder.path()).await.unwrap_err();
+    assert!(
+        matches!(&fault, Fault::Failure(error) if error.to_string().contains("not signed by the log's key")),
+        "{fault:?}"
+    );
+    assert_eq!(std::fs::read(folder.path().join("checkpoint")).unwrap(), before);
 }

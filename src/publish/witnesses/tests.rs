@@ -3,7 +3,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::audit::Note;
+use crate::audit::{Kind, Note};
+use crate::ledger::testing::{event, put_back, signer};
 use crate::publish::tests::Study;
 use crate::publish::witness::tests::cosign;
 
@@ -63,7 +64,7 @@ fn text_of(body: &str) -> String {
 
 fn conversation(study: &Study, url: &str) -> Conversation {
     let witness = Witness { url: url.to_owned(), key: cosign(1, "").0 };
-    Conversation::new(witness, study.source.clone())
+    Conversation::new(witness, study.source.clone(), Common::default())
 }
 
 #[tokio::test]
@@ -149,4 +150,64 @@ async fn a_witness_that_has_seen_another_log_is_a_contradiction_told_once() {
         let (count, why) = study.contradictions().await;
         assert!(count == round + 1 && why.contains(word), "{count} times, {why}");
     }
+}
+
+#[tokio::test]
+async fn witnesses_are_asked_for_the_same_checkpoints_and_one_that_was_away_joins_in() {
+    let study = Study::new();
+    let common = Common::default();
+    let talk = |number: u8, url: &str| {
+        let witness = Witness { url: url.to_owned(), key: cosign(number, "").0 };
+        Conversation::new(witness, study.source.clone(), common.clone())
+    };
+    let fakes = [1, 2].map(|number| Fake::start(Box::new(move |body| (200, cosign(number, &text_of(body)).1))));
+    let (mut one, mut two) = (talk(1, &fakes[0].url), talk(2, &fakes[1].url));
+    let sizes = |fake: &Fake| -> Vec<u64> {
+        fake.asked.lock().unwrap().iter().map(|body| text_of(body).parse::<Checkpoint>().unwrap().size).collect()
+    };
+    study.tell(3, "first").await;
+    assert_eq!(one.once().await, BETWEEN);
+    study.tell(1, "second").await;
+    assert_eq!(two.once().await, BETWEEN);
+    assert_eq!(
+        (sizes(&fakes[0]), sizes(&fakes[1])),
+        (vec![3], vec![3]),
+        "not the newest, which the first was not asked for"
+    );
+    // Whoever is first brings the newest; the other was away meanwhile, and joins in at the last.
+    for _ in 0..3 {
+        assert_eq!(one.once().await, BETWEEN);
+        study.tell(2, "more").await;
+    }
+    assert_eq!(two.once().await, BETWEEN);
+    assert_eq!((sizes(&fakes[0]), sizes(&fakes[1])), (vec![3, 4, 6, 8], vec![3, 8]));
+    assert_eq!((two.once().await, one.once().await), (BETWEEN, BETWEEN));
+    assert_eq!((sizes(&fakes[0])[4..].to_vec(), sizes(&fakes[1])[2..].to_vec()), (vec![10], vec![10]));
+    assert_eq!((two.once().await, one.once().await), (EVERY, EVERY));
+    study.desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_went_back_is_told_and_no_witness_is_asked() {
+    let study = Study::new();
+    study.tell(2, "first").await;
+    let older = study.desk.file.with_extension("older");
+    study.desk.copy_to(&older);
+    let fake = Fake::start(Box::new(|body| (200, cosign(1, &text_of(body)).1)));
+    let mut talk = conversation(&study, &fake.url);
+    study.tell(3, "second").await;
+    assert_eq!(talk.once().await, BETWEEN);
+    put_back(&study.desk.file, &older);
+    assert!(
+        matches!(talk.step().await, Step::Contradicted(why) if why.contains("5 events were cosigned, and the ledger has 2"))
+    );
+    // As long again, by a hand that saw nothing of it: another log, of the very size that was cosigned.
+    let fresh = crate::ledger::Ledger::open(&study.desk.file, signer()).unwrap();
+    for _ in 0..3 {
+        fresh.record(event(Kind::SessionEnded)).await.unwrap();
+    }
+    assert!(
+        matches!(talk.step().await, Step::Contradicted(why) if why.contains("5 events that were cosigned are others"))
+    );
+    assert_eq!(fake.asked(), 1);
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nightsafe::audit::Kind;
+use nightsafe::audit::{Kind, Signer};
 use nightsafe::ledger::{Delivery, Filter, Ledger, Logged, UploadRow};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -198,7 +198,8 @@ impl Gateway {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let key = std::fs::read_to_string(self.path("keys/audit/signing.key")).unwrap();
-            let ledger = Ledger::open(&self.path("state/ledger.sqlite"), key.trim().parse().unwrap()).unwrap();
+            let signer: Signer = key.trim().parse().unwrap();
+            let ledger = Ledger::open(&self.path("state/ledger.sqlite"), signer).unwrap();
             let answer = ask(ledger.clone()).await.unwrap();
             ledger.close().await.unwrap();
             answer

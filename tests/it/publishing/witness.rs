@@ -10,15 +10,16 @@ use tlog_tiles::{Hash, check_tree};
 
 use super::oracle::checkpoint;
 
-const NAME: &str = "witness.example.org";
-
 pub struct Witness {
     port: u16,
     memory: Arc<Mutex<Memory>>,
 }
 
 struct Memory {
+    name: String,
     pair: Ed25519KeyPair,
+    /// Answers nobody just now.
+    away: bool,
     log: String,
     size: u64,
     root: Hash,
@@ -28,10 +29,17 @@ struct Memory {
 impl Witness {
     /// For the log with this verifier key.
     pub fn start(log: &str) -> Self {
+        Self::named("witness.example.org", log)
+    }
+
+    /// One of several.
+    pub fn named(name: &str, log: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
-        let memory = Memory { pair, log: log.to_owned(), size: 0, root: tlog_tiles::EMPTY_HASH, refused: Vec::new() };
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[name.len() as u8; 32]).unwrap();
+        let (name, log) = (name.to_owned(), log.to_owned());
+        let memory =
+            Memory { name, pair, away: false, log, size: 0, root: tlog_tiles::EMPTY_HASH, refused: Vec::new() };
         let memory = Arc::new(Mutex::new(memory));
         let shared = memory.clone();
         std::thread::spawn(move || {
@@ -47,8 +55,9 @@ impl Witness {
     }
 
     pub fn key(&self) -> String {
-        let public = public(&self.memory.lock().unwrap().pair);
-        format!("{NAME}+{}+{}", HEXLOWER.encode(&id(&public)), BASE64.encode(&public))
+        let memory = self.memory.lock().unwrap();
+        let public = public(&memory.pair);
+        format!("{}+{}+{}", memory.name, HEXLOWER.encode(&id(&memory.name, &public)), BASE64.encode(&public))
     }
 
     /// Lines for `[audit]`.
@@ -59,6 +68,11 @@ impl Witness {
     /// As [`Witness::settings`], for who reaches it elsewhere.
     pub fn settings_at(&self, url: &str) -> String {
         format!("[[audit.witnesses]]\nurl = \"{url}\"\nkey = \"{}\"", self.key())
+    }
+
+    /// Whether it answers nobody from now on.
+    pub fn stay_away(&self, away: bool) {
+        self.memory.lock().unwrap().away = away;
     }
 
     /// How far it has seen the log.
@@ -77,8 +91,8 @@ fn public(pair: &Ed25519KeyPair) -> Vec<u8> {
     [&[4], pair.public_key().as_ref()].concat()
 }
 
-fn id(public: &[u8]) -> Vec<u8> {
-    let text = [NAME.as_bytes(), b"\n", public].concat();
+fn id(name: &str, public: &[u8]) -> Vec<u8> {
+    let text = [name.as_bytes(), b"\n", public].concat();
     ring::digest::digest(&ring::digest::SHA256, &text).as_ref()[..4].to_vec()
 }
 
@@ -87,7 +101,9 @@ fn serve(stream: TcpStream, memory: &Mutex<Memory>) {
     // Connections may be kept, as the specification wants.
     while let Some(body) = request(&mut reader) {
         let mut memory = memory.lock().unwrap();
-        let (status, kind, answer) = match memory.judge(&body) {
+        let judged = if memory.away { Err((503, String::new())) } else { memory.judge(&body) };
+        let (status, kind, answer) = match judged {
+            Err((503, away)) => (503, "text/plain", away),
             Ok(line) => (200, "text/plain", line),
             Err((409, size)) => (409, "text/x.tlog.size", size),
             Err((status, why)) => {
@@ -145,8 +161,8 @@ impl Memory {
         let seconds = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let text = note.rsplit_once("\n\n").unwrap().0;
         let signature = self.pair.sign(format!("cosignature/v1\ntime {seconds}\n{text}\n").as_bytes());
-        let id = id(&public(&self.pair));
+        let id = id(&self.name, &public(&self.pair));
         let line = BASE64.encode(&[&id[..], &seconds.to_be_bytes(), signature.as_ref()].concat());
-        Ok(format!("— {NAME} {line}\n"))
+        Ok(format!("— {} {line}\n", self.name))
     }
 }

@@ -373,6 +373,51 @@ async fn what_was_kept_and_is_no_checkpoint_of_this_log_is_told() {
     assert_eq!(find(&desk.file, &[&kept]), [""; 0]);
 }
 
+/// A checkpoint of the tree's end as it is now, with the true key's name and id before a signature of something else: what
+/// somebody without the key can make.
+fn forged(raw: &Connection) -> String {
+    let end = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, Vec<u8>>(1)?));
+    let (size, frontier) = raw.query_row("SELECT size, frontier FROM tree", [], end).unwrap();
+    let root = Frontier::from_bytes(size, &frontier).unwrap().root();
+    let text = Checkpoint { origin: signer().name().to_owned(), size, root, extension: String::new() }.to_string();
+    format!("{text}\n{}\n", signer().sign("something else\n"))
+}
+
+#[tokio::test]
+async fn a_recomputed_history_with_a_forged_checkpoint_is_not_signed_on() {
+    // In the middle, and the last ones.
+    for victim in [8, 10, 11] {
+        let desk = busy().await;
+        let raw = unguarded(&desk.file);
+        raw.execute_batch(&format!(
+            "DELETE FROM events WHERE sequence = {victim}; DELETE FROM details WHERE sequence = {victim};
+             DELETE FROM checkpoints WHERE size >= {victim}"
+        ))
+        .unwrap();
+        shift(&raw, victim, -1);
+        recompute(&raw);
+        let note = forged(&raw);
+        raw.execute("UPDATE tree SET checkpoint = ?", [&note]).unwrap();
+        // The one that was open all the while, and one that sees the file for the first time, as a restart or a command.
+        let fresh = crate::ledger::Ledger::open(&desk.file, signer()).unwrap();
+        for ledger in [&desk.ledger, &fresh] {
+            let why = ledger.record(event(Kind::SessionEnded)).await.unwrap_err().to_string();
+            assert!(why.contains("not signed by the log's key") && why.contains("audit verify"), "{victim}: {why}");
+            assert!(ledger.accept(crate::ledger::testing::ended("harbour", "late.csv", at(99))).await.is_err());
+        }
+        assert_eq!(fresh.last_event().await.unwrap(), 10);
+        assert_found(&find(&desk.file, &[]), &["every checkpoint is signed by the log's key"], "forged");
+
+        // Cut back to a checkpoint that was truly signed, which a fresh one cannot tell, and the open one can.
+        let cut = "DELETE FROM events WHERE sequence > 7; DELETE FROM details WHERE sequence > 7;
+             UPDATE tree SET checkpoint = (SELECT note FROM checkpoints WHERE size = 7)";
+        raw.execute_batch(cut).unwrap();
+        recompute(&raw);
+        let why = desk.ledger.record(event(Kind::SessionEnded)).await.unwrap_err().to_string();
+        assert!(why.contains("11 events were signed, and the log ends with event 7"), "{why}");
+    }
+}
+
 /// More than one stretch and several tiles, changed at the seams.
 #[tokio::test]
 async fn a_change_in_a_long_log_is_named_by_its_number() {
