@@ -6,6 +6,8 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::outcome::say;
+
 /// A bar that goes away with the value.
 pub struct Progress(Option<ProgressBar>);
 
@@ -43,6 +45,16 @@ impl Progress {
             bar.set_style(style);
         }
         Self(Some(bar.with_message(what.to_owned())))
+    }
+
+    /// Tells of what it is at, where it is shown: it may be called from another thread, also when this is gone.
+    pub fn teller(&self) -> impl Fn(&str) + Send + 'static {
+        let bar = self.0.clone();
+        move |text| {
+            if let Some(bar) = &bar {
+                bar.suspend(|| say(text));
+            }
+        }
     }
 
     pub fn at(&self, position: u64) {

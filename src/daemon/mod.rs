@@ -28,6 +28,7 @@ use crate::ledger::Ledger;
 use crate::types::{Actor, Clock};
 use crate::vault::Vault;
 use crate::{intake, publish, queue, sftp, ssh};
+pub use presence::runs_on;
 pub use spool_key::is_in_memory;
 use tasks::Tasks;
 
@@ -67,6 +68,7 @@ pub async fn run(
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);
     mark.check(&ledger).await?;
+    finish_erasures(&ledger).await;
     let spool_key = spool_key::keep(&config.paths.runtime)?;
     let recovered = intake::recover(&vault, &ledger, &clock, &spool_key, &config).await;
     let mut recovered = recovered.context("start-up recovery failed")?;
@@ -184,6 +186,16 @@ pub async fn run(
     tracing::info!(reason = why, "stopped");
     failed.map_or(Ok(()), Err)?;
     Ok(told.and(closed)?)
+}
+
+/// What an erasure that was cut short left in the ledger's free space. When this fails it is still owed: no reason to take
+/// nothing in.
+async fn finish_erasures(ledger: &Ledger) {
+    match ledger.finish_erasures().await {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("an erasure that was cut short is finished: the ledger's file was written anew"),
+        Err(error) => tracing::error!(%error, "an erasure that was cut short could not be finished"),
+    }
 }
 
 /// A mark that was not noted is no reason to stop: the one before it still holds.
