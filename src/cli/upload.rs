@@ -51,6 +51,10 @@ enum UploadCommand {
     /// of who sent it, and what the check found are deleted, from the ledger's free space too. The log stays verifiable: it
     /// keeps that a file of this size and digest was there, and a tombstone that it was erased. What loaders have taken is
     /// not reached from here.
+    ///
+    /// Uploads that were aborted or removed are erased as well. One that is under way, a draft, in a loader's hand, or sent
+    /// in a session that is still open is refused, with what to do. An erasure that was cut short is finished by erasing
+    /// again, or when the daemon starts.
     Erase(erase::Erase),
     /// Remove a quarantined upload's sealed object before its time; the report and the audit log stay
     Discard {

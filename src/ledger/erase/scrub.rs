@@ -21,6 +21,9 @@ use super::Taken;
 /// How long others may go on reading what the write-ahead log has, until the scrub is given up.
 pub(in crate::ledger) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// From then on it is told that others are waited for.
+const NOTICED: Duration = Duration::from_secs(1);
+
 /// How long one attempt at the write-ahead log may take, which holds the write lock; and the pause between two, in which
 /// others write.
 const ATTEMPT: Duration = Duration::from_millis(50);
@@ -96,7 +99,7 @@ fn rebuild(
 
 /// Brings the write-ahead log into the file and empties it.
 fn take_in(connection: &Connection, patience: Duration, step: &mut dyn FnMut(ErasureStep)) -> Result<()> {
-    let end = Instant::now() + patience;
+    let began = Instant::now();
     let mut told = false;
     connection.busy_timeout(ATTEMPT)?;
     loop {
@@ -105,14 +108,14 @@ fn take_in(connection: &Connection, patience: Duration, step: &mut dyn FnMut(Era
             connection.busy_timeout(file::BUSY)?;
             return Ok(());
         }
-        if Instant::now() >= end {
+        if began.elapsed() >= patience {
             return Err(LedgerError::Storage(
                 "another process has been reading its file all the time (a backup, a sqlite3 shell, a long listing): end \
                  that, and erase the upload again"
                     .into(),
             ));
         }
-        if !std::mem::replace(&mut told, true) {
+        if began.elapsed() >= NOTICED && !std::mem::replace(&mut told, true) {
             step(ErasureStep::Waiting);
         }
         std::thread::sleep(PAUSE);
