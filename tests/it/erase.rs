@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nightsafe::audit::{Kind, evidence};
+use nightsafe::types::Clock;
 
 use crate::harness::{
     Done, Gateway, NIGHTSAFE, PATIENCE, Setup, csv, eventually, files_under, find_bytes, fresh_dir, keys, run, start,
@@ -401,7 +402,7 @@ fn a_loader_that_claims_while_the_question_waits_keeps_its_delivery() {
     gateway.command(&["queue", "release", &delivery]).ok();
     sessions_are_over(&gateway);
     let mut answered = None;
-    let (said, status) = on_a_terminal(&gateway, &id, || answered = Some(jiff::Timestamp::now()), "yes");
+    let (said, status) = on_a_terminal(&gateway, &id, || answered = Some(Clock::system().now()), "yes");
     assert!(status == Some(0) && said.contains("Confirmation of an erasure"), "{said}");
     // Each step has a line of its own: the spinner's is wiped before.
     let step = "nightsafe: searching the ledger's files for what was erased";
