@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
 use super::super::rows::{Count, Micros, all};
@@ -156,11 +156,10 @@ impl Parts {
     ) -> Result<()> {
         let quoted: Vec<String> =
             self.names.iter().flat_map(|name| spellings(name)).map(|name| in_json(&name)).collect();
-        let mut statement = connection.prepare_cached(
-            "SELECT d.sequence, d.salt, d.body, e.upload FROM events e JOIN details d ON d.sequence = e.sequence
-             WHERE e.org = ?",
-        )?;
-        let mut rows = statement.query([org.as_str()])?;
+        // All of them, one after the other: looking up the organisation of each would take longer, and everybody waits.
+        let mut statement = connection.prepare_cached("SELECT sequence, salt, body FROM details")?;
+        let mut event = connection.prepare_cached("SELECT upload FROM events WHERE sequence = ? AND org = ?")?;
+        let mut rows = statement.query([])?;
         let mut requests = Vec::new();
         // Where there are others of a name.
         let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -172,8 +171,12 @@ impl Parts {
             }
             let read: Value = serde_json::from_str(body).unwrap_or_default();
             let named: Vec<&String> = self.names.iter().filter(|name| tells_of(&read["detail"], name)).collect();
-            match row.get::<_, Option<String>>("upload")? {
-                _ if named.is_empty() => {}
+            if named.is_empty() {
+                continue;
+            }
+            let of_org = event.query_row(params![Count(sequence), org.as_str()], |row| row.get::<_, Option<String>>(0));
+            let Some(upload) = of_org.optional()? else { continue };
+            match upload {
                 Some(upload) => {
                     // A tombstone says nothing of the file, unless somebody named it as the reason.
                     self.named += 1;

@@ -63,3 +63,18 @@ async fn a_name_that_is_taken_in_another_directory_keeps_nothing_there() {
     let told = erase(&desk, first).await;
     assert_eq!((told.parts, told.named), (8 + 1, 2));
 }
+
+#[tokio::test]
+async fn what_another_organisation_calls_its_file_is_its_own_affair() {
+    let desk = Desk::new();
+    let (first, _) = upload(&desk.ledger, 10).await;
+    desk.ledger.accept(ended("meadow", "jane-doe-referral.csv", at(11))).await.unwrap();
+    let stranger = Actor { org: Some(org("meadow")), ..crate::ledger::testing::actor("meadow-nightly") };
+    let refused = Event::new(at(12), Kind::RequestRefused, stranger).with("path", "/jane-doe-referral.csv");
+    desk.ledger.record(refused).await.unwrap();
+    let told = erase(&desk, first).await;
+    assert_eq!((told.parts, told.named, told.others.len()), (8, 0, 0));
+    let meadow = Filter { org: Some(org("meadow")), account: Some("meadow-nightly".into()), ..Filter::default() };
+    assert_eq!(desk.ledger.events(&meadow).await.unwrap().len(), 2);
+    desk.assert_whole().await;
+}
