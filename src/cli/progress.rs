@@ -6,6 +6,8 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::outcome::say;
+
 /// A bar that goes away with the value.
 pub struct Progress(Option<ProgressBar>);
 
@@ -50,6 +52,16 @@ impl Progress {
         if let Some(bar) = &self.0 {
             bar.set_length(total);
             bar.set_position(position);
+        }
+    }
+
+    /// Tells of what it is at, where it is shown: it may be called from another thread, also when this is gone.
+    pub fn teller(&self) -> impl Fn(&str) + Send + 'static {
+        let bar = self.0.clone();
+        move |text| {
+            if let Some(bar) = &bar {
+                bar.suspend(|| say(text));
+            }
         }
     }
 

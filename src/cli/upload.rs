@@ -21,7 +21,7 @@ use super::output::{self, Table, line, short, tame};
 use super::over_ledger::{self, limit, since};
 use crate::audit::{Verdict, grouped};
 use crate::intake::{self, Waiting};
-use crate::ledger::{Delivery, Filter, Ledger, Logged, UploadRow};
+use crate::ledger::{Delivery, DeliveryState, Filter, Ledger, Logged, UploadRow};
 use crate::types::{AccountName, Clock, DatasetName, Invalid, OrgId, Timestamp, UploadId};
 use crate::vault::Vault;
 
@@ -51,6 +51,10 @@ enum UploadCommand {
     /// of who sent it, and what the check found are deleted, from the ledger's free space too. The log stays verifiable: it
     /// keeps that a file of this size and digest was there, and a tombstone that it was erased. What loaders have taken is
     /// not reached from here.
+    ///
+    /// Uploads that were aborted or removed are erased as well. One that is under way, a draft, in a loader's hand, or sent
+    /// in a session that is still open is refused, with what to do. An erasure that was cut short is finished by erasing
+    /// again, or when the daemon starts.
     Erase(erase::Erase),
     /// Remove a quarantined upload's sealed object before its time; the report and the audit log stay
     Discard {
@@ -279,7 +283,9 @@ fn text(row: &UploadRow, delivery: Option<&Delivery>, object: Option<&Path>, eve
         field("Sealed", format!("{} bytes", row.sealed_size));
         field("Object", row.removed.map_or("in the vault".into(), |at| format!("removed {}", short(at))));
         field("Delivery", delivery.delivery.to_string());
-        field("State", delivery.state.as_str().to_owned());
+        // Nobody can claim what was erased.
+        let waits = row.erased.is_none() || delivery.state == DeliveryState::Loaded;
+        field("State", if waits { delivery.state.as_str() } else { "erased" }.to_owned());
         field("Attempts", delivery.attempt.to_string());
         if let Some(holder) = &delivery.holder {
             field("Loader", holder.to_string());

@@ -28,6 +28,7 @@ use crate::ledger::{Ledger, LogKeys};
 use crate::types::{Actor, Clock};
 use crate::vault::Vault;
 use crate::{intake, publish, queue, sftp, ssh};
+pub use presence::runs_on;
 pub use spool_key::is_in_memory;
 use tasks::Tasks;
 
@@ -73,6 +74,7 @@ pub async fn run(
         .answers()
         .await
         .with_context(|| format!("cannot go on with the ledger in {}", config.paths.state.display()))?;
+    finish_erasures(&ledger).await;
     let spool_key = spool_key::keep(&config.paths.runtime)?;
     let recovered = intake::recover(&vault, &ledger, &clock, &spool_key, &config).await;
     let mut recovered = recovered.context("start-up recovery failed")?;
@@ -190,6 +192,16 @@ pub async fn run(
     tracing::info!(reason = why, "stopped");
     failed.map_or(Ok(()), Err)?;
     Ok(told.and(closed)?)
+}
+
+/// What an erasure that was cut short left in the ledger's free space. When this fails it is still owed: no reason to take
+/// nothing in.
+async fn finish_erasures(ledger: &Ledger) {
+    match ledger.finish_erasures().await {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("an erasure that was cut short is finished: the ledger's file was written anew"),
+        Err(error) => tracing::error!(%error, "an erasure that was cut short could not be finished"),
+    }
 }
 
 /// A mark that was not noted is no reason to stop: the one before it still holds.

@@ -1,11 +1,13 @@
 //! This daemon's presence on the machine: the lock on the state directory, and `listening.json` in the runtime directory.
 //!
-//! Must never let two daemons share a state directory. Called by the composition root only.
+//! Must never let two daemons share a state directory. Called by the composition root;
+//! commands ask whether it is there.
 
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -18,6 +20,24 @@ pub struct Presence {
     _lock: File,
     listening: PathBuf,
 }
+
+/// Whether a daemon has that state directory. One that starts at this very moment may be overlooked.
+///
+/// # Errors
+/// The lock's file is there, and cannot be opened.
+pub fn runs_on(state: &Path) -> std::io::Result<bool> {
+    let lock = match File::open(state.join("lock")) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Shared, and let go of at once: who looks is in nobody's way but a start's, which tries again.
+    Ok(flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
+}
+
+/// How often a start tries for the lock, and the pause between: somebody may be looking whether it is held.
+const TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Presence {
     /// Makes the state and runtime directories, and takes the lock.
@@ -35,7 +55,13 @@ impl Presence {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {}: run this as the user that owns it", path.display()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut tries = 1;
+        while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if tries < TRIES {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             bail!(
                 "another nightsafe has the state directory {}: stop it first, or give this one a directory of its own ([paths] state)",
                 paths.state.display()

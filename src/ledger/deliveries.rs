@@ -29,7 +29,7 @@ pub(super) fn queue(
     limit: usize,
 ) -> Result<Vec<Delivery>> {
     let (conditions, values) = Where::new()
-        .fixed("d.state IN ('ready', 'leased')")
+        .fixed("d.state IN ('ready', 'leased') AND o.removed IS NULL")
         .text("d.id > ?", Some(after.map(|id| id.to_string()).unwrap_or_default()))
         .covered(take)
         .limit(limit);
@@ -70,12 +70,13 @@ pub(super) fn release(tx: &Tx<'_>, delivery: DeliveryId, actor: Actor, now: Time
 
 /// For operators: in the order of acceptance, the newest `limit`.
 pub(super) fn select(connection: &Connection, filter: &Filter) -> Result<Vec<Delivery>> {
-    // Spelt out, so that the partial indexes serve.
+    // Spelt out, so that the partial indexes serve. One that is not loaded and has no object was erased: it waits for
+    // nobody.
     let of_state = filter.state.map(|state| match state {
-        DeliveryState::Ready => "d.state = 'ready'",
-        DeliveryState::Leased => "d.state = 'leased'",
+        DeliveryState::Ready => "d.state = 'ready' AND o.removed IS NULL",
+        DeliveryState::Leased => "d.state = 'leased' AND o.removed IS NULL",
         DeliveryState::Loaded => "d.state = 'loaded'",
-        DeliveryState::Dead => "d.state = 'dead'",
+        DeliveryState::Dead => "d.state = 'dead' AND o.removed IS NULL",
     });
     let (conditions, values) = of_state
         .map_or_else(Where::new, |condition| Where::new().fixed(condition))

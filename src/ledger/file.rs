@@ -14,7 +14,7 @@ use super::{LedgerError, Result, fault};
 
 /// How long a writer waits for another process's transaction: an erasure may have to write the file anew. Less than half of
 /// the watchdog's interval in systemd/nightsafe.service, which asks the writer for a sign of life.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// "NSaf": tells a ledger from any other SQLite file (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x4e53_6166;

@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use erase::Taken;
 pub use model::*;
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};

@@ -350,12 +350,55 @@ pub struct Cosignature {
     pub signature: String,
 }
 
+/// What is to be erased, for whom.
+#[derive(Debug, Clone)]
+pub struct Erasure {
+    pub upload: UploadId,
+    pub actor: Actor,
+    /// For the log, where it stays.
+    pub why: String,
+    /// Whether a daemon runs on this ledger: sessions may then be open, and tell of their end later.
+    pub daemon_runs: bool,
+}
+
+/// Why an upload is not erased; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotErased {
+    #[error("the log has no such upload")]
+    Unknown,
+    /// It is under way, or a draft that can be gone on with.
+    #[error("it has not come to an end")]
+    NotEnded,
+    #[error("the loader {holder} has it in hand until {until}")]
+    InHand { delivery: DeliveryId, holder: String, until: Timestamp },
+    /// A session of who sent it, or one of its companions, goes on.
+    #[error("the session of {account} that sent it is still open")]
+    OpenSession { account: String },
+    #[error("the reason names the file, and would stay in the log")]
+    NamedByReason,
+}
+
+/// What loaders had of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Loading {
+    /// It was never queued: rejected, or not completed.
+    Never,
+    /// Queued, and never claimed.
+    Queued,
+    /// A loader claimed it, and may have fetched it.
+    Claimed,
+    Loaded,
+}
+
 /// What an erasure did.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Erased {
     pub upload: UploadId,
-    pub org: OrgId,
-    pub sha256: Sha256,
+    /// None when nothing in the log says whose it was.
+    pub org: Option<OrgId>,
+    /// Of one that was accepted or rejected.
+    pub sha256: Option<Sha256>,
     /// Private parts of events that went this time; 0 when all was erased before.
     pub parts: u64,
     /// Whether its object was still to be kept: the caller removes the file.
@@ -364,11 +407,20 @@ pub struct Erased {
     pub at: Timestamp,
     /// The number of the tombstone, whose proof can be given to whoever asked.
     pub sequence: u64,
+    pub loading: Loading,
+    /// Entries that still name the file, since other uploads of its name stay: theirs, and requests that may have meant
+    /// one of them.
+    pub named: u64,
+    pub others: Vec<UploadId>,
+    /// Entries of its sessions that still tell who was there, since other uploads of the sessions stay.
+    pub sessions: u64,
 }
 
 /// What an erasure is at, beyond its commit; each may take seconds in a large ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErasureStep {
+    /// Others still read what was there before; they do not wait for this.
+    Waiting,
     /// Every byte of the ledger's files is searched for what was erased.
     Searching,
     /// Something was left in the free space of a page: the file is written anew. Others wait meanwhile.

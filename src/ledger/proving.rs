@@ -2,6 +2,7 @@
 //!
 //! The verbs alone; `tree`, `verify` and `erase` do the work. Called as the facade's other verbs are.
 
+use super::erase::scrub;
 use super::*;
 
 impl Ledger {
@@ -81,26 +82,41 @@ impl Ledger {
         self.0.readers.read(move |_| verify::verify(&file, verification)).await
     }
 
-    /// Operator: erases what is private of an upload: its object is marked as removed (the caller then removes the file),
-    /// its names and the private parts of all events that tell of it are deleted, a tombstone is recorded. When this
-    /// returns, no copy of them is in the ledger's files. None when there is no such upload that came to an end. Again is
-    /// fine: it takes what came since, and rebuilds the file. `step` is told what takes long.
-    ///
-    /// # Errors
-    /// Also when it is erased, and a copy may be left in the file; the words say what to do.
-    pub async fn erase(
+    /// Whether an upload could be erased now; an erasure looks once more.
+    pub async fn erasable(
         &self,
         upload: UploadId,
-        actor: Actor,
-        why: &str,
+        daemon_runs: bool,
         now: Timestamp,
-        mut step: impl FnMut(ErasureStep) + Send + 'static,
-    ) -> Result<Option<Erased>> {
-        let why = why.to_owned();
-        let Some(taken) = self.write(move |tx| erase::erase(tx, upload, actor, &why, now)).await? else {
-            return Ok(None);
-        };
+    ) -> Result<std::result::Result<(), NotErased>> {
+        let refusal = move |connection: &_| erase::refusal(connection, upload, daemon_runs, now);
+        Ok(self.0.readers.read(refusal).await?.map_or(Ok(()), Err))
+    }
+
+    /// Operator: erases what is private of an upload: its object is marked as removed (the caller then removes the file),
+    /// its names and the private parts of all events that tell of it are deleted, a tombstone is recorded. Again is fine: it
+    /// takes what came since. The caller then calls [`Ledger::scrub`].
+    pub async fn erase(&self, erasure: Erasure, now: Timestamp) -> Result<std::result::Result<Taken, NotErased>> {
+        self.write(move |tx| erase::erase(tx, erasure, now)).await
+    }
+
+    /// Sees to it that no copy of what was erased is in the ledger's files. `step` is told what takes long.
+    ///
+    /// # Errors
+    /// A copy may be left in the files; the words say what to do. The same upload may be erased again, and
+    /// [`Ledger::finish_erasures`] finishes it too.
+    pub async fn scrub(&self, taken: Taken, mut step: impl FnMut(ErasureStep) + Send + 'static) -> Result<Erased> {
         let file = self.0.readers.file().to_owned();
-        self.0.readers.read(move |_| erase::scrub(&file, &taken, &mut step).map(|()| Some(taken.erased))).await
+        let scrub = move |_: &_| scrub::scrub(&file, &taken, scrub::PATIENCE, &mut step).map(|()| taken.erased);
+        self.0.readers.read(scrub).await
+    }
+
+    /// For the daemon's start: finishes scrubs that were cut short. Whether there were such.
+    ///
+    /// # Errors
+    /// As [`Ledger::scrub`].
+    pub async fn finish_erasures(&self) -> Result<bool> {
+        let file = self.0.readers.file().to_owned();
+        self.0.readers.read(move |_| scrub::finish(&file, scrub::PATIENCE)).await
     }
 }

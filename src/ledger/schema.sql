@@ -200,6 +200,12 @@ CREATE TRIGGER details_keep BEFORE DELETE ON details
 WHEN (SELECT kind FROM events ORDER BY sequence DESC LIMIT 1) IS NOT 'upload.erased'
 BEGIN SELECT RAISE(ABORT, 'a private part goes by an erasure alone'); END;
 
+-- Erasures whose copies in the file's free space were not sought out yet: one that was cut short is finished with the next,
+-- or when the daemon starts.
+CREATE TABLE scrubs (
+    upload TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 -- The Merkle tree over the leaves (RFC 6962): how far it has come, and the newest checkpoint, signed. One row, rewritten
 -- with each commit that brings events.
 CREATE TABLE tree (

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, ensure};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
-use rustix::fs::FlockOperation;
 
 use crate::audit::VerifierKey;
 use crate::cli::audit;
+use crate::daemon;
 use crate::loader::gateway::host_label;
 use crate::seal;
 
@@ -164,10 +164,8 @@ impl Folder {
     /// # Errors
     /// One does.
     pub fn unlocked(&self) -> anyhow::Result<()> {
-        let Ok(lock) = std::fs::File::open(self.gateway().join("state/lock")) else { return Ok(()) };
-        let held = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err();
         ensure!(
-            !held,
+            !daemon::runs_on(&self.gateway().join("state")).unwrap_or(false),
             "a gateway already runs on {}: stop it first, or name another folder with --dir",
             self.root.display()
         );

@@ -1,11 +1,16 @@
 //! Tests of `erase`.
 
-use std::sync::Mutex as StdMutex;
+mod naming;
+mod refusing;
 
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::scrub::contains;
 use super::*;
 use crate::ledger::testing::{Desk, POLICY, at, claim, ended, event, org};
-use crate::ledger::{Companion, Ledger};
-use crate::ledger::{Filter, LedgerError, ProofOf, Vouched};
+use crate::ledger::{Companion, ErasureStep, Filter, Ledger, LedgerError, ProofOf, Vouched};
 
 /// What only one upload says.
 const SECRETS: [&str; 7] = [
@@ -35,7 +40,9 @@ async fn upload(ledger: &Ledger, second: i64) -> (UploadId, SessionId) {
     let session = SessionId::new(at(second));
     let recorder = ledger.recorder();
     let tell = async |kind: Kind, upload: Option<UploadId>| {
-        let event = Event::new(at(second), kind, alice(session)).with("name", "jane-doe-referral.csv");
+        let event = Event::new(at(second), kind, alice(session));
+        let names = [Kind::UploadBegun, Kind::RequestRefused].contains(&kind);
+        let event = if names { event.with("place", "/").with("name", "jane-doe-referral.csv") } else { event };
         recorder.record(Event { upload, ..event }).await;
     };
     tell(Kind::SessionAdmitted, None).await;
@@ -97,8 +104,26 @@ fn secrets() -> Vec<Vec<u8>> {
     SECRETS.map(|secret| secret.as_bytes().to_vec()).to_vec()
 }
 
-async fn erase(desk: &Desk, upload: UploadId) -> Option<Erased> {
-    desk.ledger.erase(upload, Actor::operator("eve"), "asked for", at(5000), |_| ()).await.unwrap()
+fn erasure(upload: UploadId) -> Erasure {
+    Erasure { upload, actor: Actor::operator("eve"), why: "asked for".into(), daemon_runs: true }
+}
+
+/// An erasure at that time; its outcome, and what it told that it is at.
+async fn erase_at(ledger: &Ledger, upload: UploadId, now: Timestamp) -> (Erased, Vec<ErasureStep>) {
+    let taken = ledger.erase(erasure(upload), now).await.unwrap().unwrap();
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&steps);
+    let erased = ledger.scrub(taken, move |step| heard.lock().unwrap().push(step)).await.unwrap();
+    let steps = steps.lock().unwrap().clone();
+    (erased, steps)
+}
+
+async fn erase(desk: &Desk, upload: UploadId) -> Erased {
+    erase_at(&desk.ledger, upload, at(5000)).await.0
+}
+
+async fn refused(desk: &Desk, upload: UploadId) -> NotErased {
+    desk.ledger.erase(erasure(upload), at(5000)).await.unwrap().err().unwrap()
 }
 
 #[tokio::test]
@@ -112,7 +137,7 @@ async fn after_an_erasure_nothing_private_is_in_any_byte_and_the_log_still_holds
     assert_eq!(salts.len(), 7, "admitted, begun, companion, accepted, returned, refused, ended");
     assert!(!bytes_with(desk._dir.path(), &secrets()).is_empty());
 
-    let told = erase(&desk, erased).await.unwrap();
+    let told = erase(&desk, erased).await;
     assert_eq!((told.parts, told.object, told.at), (8, true, at(5000)));
     let dir = desk._dir.path();
     assert_eq!(bytes_with(dir, &secrets()), []);
@@ -145,24 +170,21 @@ async fn after_an_erasure_nothing_private_is_in_any_byte_and_the_log_still_holds
 async fn erasing_again_is_fine_and_takes_what_came_since() {
     let desk = Desk::new();
     let (first, session) = upload(&desk.ledger, 10).await;
-    erase(&desk, first).await.unwrap();
-    let steps = std::sync::Arc::new(StdMutex::new(Vec::new()));
-    let heard = std::sync::Arc::clone(&steps);
-    let step = move |step| heard.lock().unwrap().push(step);
-    let again = desk.ledger.erase(first, Actor::operator("eve"), "again", at(6000), step).await.unwrap().unwrap();
+    erase(&desk, first).await;
+    let (again, steps) = erase_at(&desk.ledger, first, at(6000)).await;
     assert_eq!((again.parts, again.object, again.at), (0, false, at(5000)));
-    assert_eq!(*steps.lock().unwrap(), [ErasureStep::Rebuilding], "an erasure before may have been cut short");
+    assert_eq!(steps, [ErasureStep::Rebuilding], "an erasure before may have been cut short");
     let tombstones = Filter { kind: Some(Kind::UploadErased), ..Filter::default() };
     assert_eq!(desk.ledger.events(&tombstones).await.unwrap().len(), 1);
 
     let late =
         Event::new(at(7000), Kind::ReceiptRead, alice(session)).upload(first).with("name", "jane-doe-referral.csv");
     desk.ledger.record(late).await.unwrap();
-    assert_eq!(erase(&desk, first).await.unwrap().parts, 1);
+    assert_eq!(erase(&desk, first).await.parts, 1);
     assert_eq!(bytes_with(desk._dir.path(), &secrets()), []);
     assert_eq!(desk.ledger.events(&tombstones).await.unwrap().len(), 2);
     desk.assert_whole().await;
-    assert_eq!(erase(&desk, UploadId::new(at(3))).await, None);
+    assert_eq!(refused(&desk, UploadId::new(at(3))).await, NotErased::Unknown);
 }
 
 #[tokio::test]
@@ -172,11 +194,12 @@ async fn a_session_with_another_upload_that_stays_keeps_its_own_events() {
     let mut second = ended("harbour", "second.csv", at(11));
     second.actor = alice(session);
     let (second, _) = desk.ledger.accept(second).await.unwrap();
-    assert_eq!(erase(&desk, first).await.unwrap().parts, 5, "but not admitted, refused, ended");
+    let told = erase(&desk, first).await;
+    assert_eq!((told.parts, told.sessions, told.named), (6, 2, 0), "but not admitted, ended");
     let hers = Filter { account: Some("alice-nightly".into()), ..Filter::default() };
-    assert_eq!(desk.ledger.events(&hers).await.unwrap().len(), 4);
+    assert_eq!(desk.ledger.events(&hers).await.unwrap().len(), 3);
     // With the last of them the session goes too.
-    assert_eq!(erase(&desk, second.upload).await.unwrap().parts, 4);
+    assert_eq!(erase(&desk, second.upload).await.parts, 3);
     assert_eq!(desk.ledger.events(&hers).await.unwrap(), []);
     assert_eq!(bytes_with(desk._dir.path(), &secrets()), []);
     desk.assert_whole().await;
@@ -187,12 +210,12 @@ async fn an_upload_that_took_the_place_of_another_is_erased_alone() {
     let desk = Desk::new();
     let (first, _) = desk.accept("a.csv", at(1)).await;
     let (second, _) = desk.accept("a.csv", at(2)).await;
-    erase(&desk, second.upload).await.unwrap();
+    erase(&desk, second.upload).await;
     desk.assert_whole().await;
     assert_eq!(desk.ledger.list(&org("harbour"), &Place::Inbox, at(0), None, 9).await.unwrap(), []);
     let (third, _) = desk.accept("a.csv", at(3)).await;
     assert_eq!(third.supersedes, None);
-    erase(&desk, first.upload).await.unwrap();
+    erase(&desk, first.upload).await;
     desk.assert_whole().await;
 }
 
@@ -226,7 +249,7 @@ async fn of_a_busy_ledger_with_thousands_of_events_nothing_private_stays_either(
     let salts = salts(&desk.file);
     assert!(salts.len() >= 20);
     for upload in hers {
-        erase(&desk, upload).await.unwrap();
+        erase(&desk, upload).await;
     }
     assert_eq!(bytes_with(desk._dir.path(), &secrets()), []);
     assert_eq!(bytes_with(desk._dir.path(), &salts), []);
@@ -238,9 +261,9 @@ async fn another_process_that_reads_and_writes_meanwhile_hinders_nothing() {
     let desk = Desk::new();
     let (erased, _) = upload(&desk.ledger, 10).await;
     let daemon = Ledger::open(&desk.file, crate::ledger::testing::signer()).unwrap();
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let busy = tokio::spawn({
-        let (daemon, stop) = (daemon.clone(), std::sync::Arc::clone(&stop));
+        let (daemon, stop) = (daemon.clone(), Arc::clone(&stop));
         async move {
             let mut done = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -251,7 +274,7 @@ async fn another_process_that_reads_and_writes_meanwhile_hinders_nothing() {
             done
         }
     });
-    erase(&desk, erased).await.unwrap();
+    erase(&desk, erased).await;
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     busy.await.unwrap();
     daemon.close().await.unwrap();
@@ -267,7 +290,7 @@ async fn private_parts_that_come_back_or_go_without_a_tombstone_are_found() {
     let raw = Connection::open(&desk.file).unwrap();
     raw.execute_batch("CREATE TABLE kept AS SELECT * FROM details").unwrap();
     let ledger = Ledger::open(&desk.file, crate::ledger::testing::signer()).unwrap();
-    ledger.erase(erased, Actor::operator("eve"), "asked for", at(5000), |_| ()).await.unwrap();
+    erase_at(&ledger, erased, at(5000)).await;
     let back = "INSERT INTO details SELECT * FROM kept WHERE sequence = 3";
     assert!(raw.execute_batch(back).is_err());
     raw.execute_batch(&format!("DROP TRIGGER details_once; {back}; DROP TABLE kept")).unwrap();
@@ -311,4 +334,86 @@ async fn a_full_disk_erases_nothing_and_says_so() {
     desk.assert_whole().await;
     let row = desk.ledger.uploads(&Filter { upload: Some(erased), ..Filter::default() }).await.unwrap();
     assert_eq!(row[0].erased, None);
+}
+
+#[tokio::test]
+async fn an_erasure_that_is_cut_short_is_finished_at_the_next_start_or_with_the_next() {
+    let desk = Desk::new();
+    let (first, _) = upload(&desk.ledger, 10).await;
+    let (other, _) = desk.accept("other.csv", at(20)).await;
+    assert!(!desk.ledger.finish_erasures().await.unwrap(), "nothing is owed");
+    let owed = || scrub::is_owed(&Connection::open(&desk.file).unwrap()).unwrap();
+    // Killed right after the commit: the write-ahead log has it all.
+    drop(desk.ledger.erase(erasure(first), at(5000)).await.unwrap().unwrap());
+    assert!(!bytes_with(desk._dir.path(), &secrets()).is_empty() && owed());
+    assert!(desk.ledger.finish_erasures().await.unwrap());
+    assert_eq!(bytes_with(desk._dir.path(), &secrets()), []);
+    assert!(!owed() && !desk.ledger.finish_erasures().await.unwrap());
+
+    let (second, _) = upload(&desk.ledger, 30).await;
+    drop(desk.ledger.erase(erasure(second), at(5000)).await.unwrap().unwrap());
+    let (_, steps) = erase_at(&desk.ledger, other.upload, at(5001)).await;
+    assert_eq!(steps, [ErasureStep::Rebuilding]);
+    assert_eq!(bytes_with(desk._dir.path(), &secrets()), []);
+    assert!(!owed());
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn an_idle_reader_delays_the_scrub_alone_and_it_is_given_up_in_time() {
+    let desk = Desk::new();
+    let (erased, _) = upload(&desk.ledger, 10).await;
+    let reader = Connection::open(&desk.file).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM events").unwrap();
+    let taken = desk.ledger.erase(erasure(erased), at(5000)).await.unwrap().unwrap();
+    let file = desk.file.clone();
+    let scrubbed = tokio::task::spawn_blocking(move || {
+        let mut steps = Vec::new();
+        let outcome = scrub::scrub(&file, &taken, Duration::from_secs(3), &mut |step| steps.push(step));
+        (outcome, steps)
+    });
+    let mut longest = Duration::ZERO;
+    let mut name = 0;
+    while !scrubbed.is_finished() {
+        let began = Instant::now();
+        desk.accept(&format!("{name}.csv"), at(100 + name)).await;
+        longest = longest.max(began.elapsed());
+        name += 1;
+    }
+    let (outcome, steps) = scrubbed.await.unwrap();
+    let words = outcome.unwrap_err().to_string();
+    assert!(
+        words.contains("another process has been reading its file") && words.contains("erase the upload again"),
+        "{words}"
+    );
+    assert_eq!(steps, [ErasureStep::Waiting]);
+    assert!(longest < Duration::from_secs(2), "an upload waited {longest:?}");
+
+    drop(reader);
+    let (_, steps) = erase_at(&desk.ledger, erased, at(6000)).await;
+    assert_eq!(steps, [ErasureStep::Rebuilding]);
+    assert_eq!(bytes_with(desk._dir.path(), &secrets()), []);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn what_was_longer_than_a_page_is_not_merely_searched_for() {
+    let desk = Desk::new();
+    let mut long = ended("harbour", "a.csv", at(1));
+    long.receipt.verdict = crate::audit::Verdict::Rejected;
+    long.receipt.reasons = vec!["jane ".repeat(800)];
+    let receipt = desk.ledger.reject(long).await.unwrap();
+    let (_, steps) = erase_at(&desk.ledger, receipt.upload, at(5000)).await;
+    assert_eq!(steps, [ErasureStep::Rebuilding]);
+    // A part of it, however short, is nowhere either.
+    assert_eq!(bytes_with(desk._dir.path(), &[b"jane jane".to_vec()]), []);
+    desk.assert_whole().await;
+}
+
+#[tokio::test]
+async fn a_file_may_be_called_as_a_table_is() {
+    let desk = Desk::new();
+    let (receipt, _) = desk.accept("deliveries", at(1)).await;
+    erase(&desk, receipt.upload).await;
+    desk.assert_whole().await;
 }

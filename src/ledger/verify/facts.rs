@@ -179,6 +179,7 @@ pub(super) const TABLES: &[&str] = &[
     "names",
     "companions",
     "deliveries",
+    "scrubs",
     "tree",
     "nodes",
     "checkpoints",
