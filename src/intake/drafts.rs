@@ -108,6 +108,8 @@ impl Intake {
         facts.set_sealed(segments.whole().min(size));
         facts.set_held(segments.held());
         facts.set_as_closed(closed);
+        // What was kept of a lost one is less than its client has.
+        facts.set_reached(size + u64::from(!closed));
         let count = segments.all().len();
         let origin: Origin = self.0.origin(admitted.org, before.upload);
         let lane = Lane::resume(Pieces::resume(origin, Some(self.0.keeper(&facts)), segments));

@@ -68,6 +68,8 @@ pub(super) struct Progress {
     size: AtomicU64,
     /// Bytes that are sealed without a gap from the start: what would be left if the connection were lost now.
     sealed: AtomicU64,
+    /// Behind the last byte that its client is known to have.
+    reached: AtomicU64,
     /// Bytes that it takes in the spool.
     held: AtomicU64,
     /// The size that was last told to somebody who may go on with it; none yet is 0.
@@ -135,6 +137,20 @@ impl Facts {
     }
     pub(super) fn set_sealed(&self, size: u64) {
         self.progress.sealed.store(size, Ordering::Relaxed);
+    }
+    pub(super) fn reach(&self, end: u64) {
+        self.progress.reached.fetch_max(end, Ordering::Relaxed);
+    }
+    pub(super) fn set_reached(&self, end: u64) {
+        self.progress.reached.store(end, Ordering::Relaxed);
+    }
+    /// How much a lost connection leaves of `whole` bytes without a gap: always less than what its client has, who finds
+    /// something left to send then, and to close. A closed draft that nothing was written to is whole as it is.
+    pub(super) fn left_of(&self, whole: u64) -> u64 {
+        match self.is_as_closed() {
+            true => whole,
+            false => whole.min(self.progress.reached.load(Ordering::Relaxed).saturating_sub(1)),
+        }
     }
     pub(super) fn held(&self) -> u64 {
         self.progress.held.load(Ordering::Relaxed)

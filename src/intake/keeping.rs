@@ -80,19 +80,23 @@ impl Inner {
         self.clock.now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok()
     }
 
-    /// What a lost connection left becomes a draft: the part of it that has no gap; a closed one that nothing was written
-    /// to stays closed. False when there is nothing to keep, or a newer upload has its name.
+    /// What a lost connection left becomes a draft: the part of it that has no gap, and less than its client has; a closed
+    /// one that nothing was written to stays as it was. False when there is nothing to keep, or a newer upload has its name.
     pub(super) async fn kept(&self, facts: &Arc<Facts>, segments: Segments) -> bool {
-        let whole = segments.whole();
+        let (closed, whole) = (facts.is_as_closed(), facts.left_of(segments.whole()));
         let (place, name) = facts.label();
         let newer = self.ledger.find(&facts.org, &place, &name, facts.began).await;
-        if whole == 0 || self.registry.is_outdated(facts) || matches!(newer, Ok(Some(_))) {
+        if (whole == 0 && !closed) || self.registry.is_outdated(facts) || matches!(newer, Ok(Some(_))) {
             let _ = tokio::task::spawn_blocking(move || drop(segments)).await;
             return false;
         }
-        let closed = facts.is_as_closed();
-        let segments = self.cut(facts, segments, whole, closed).await;
-        facts.set_size(whole);
+        let segments = match closed {
+            true => segments,
+            false => {
+                facts.set_size(whole);
+                self.cut(facts, segments, whole, closed).await
+            }
+        };
         self.keep(facts, Body::Pieces(segments), closed).await;
         true
     }

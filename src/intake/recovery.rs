@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::admit::admit;
 use super::facts::{Facts, Progress};
 use super::registry::{Body, Draft};
-use super::segments::Segments;
-use super::ticket::{self, SpoolKey, State, Ticket, Tickets};
+use super::segments::{Segment, Segments};
+use super::ticket::{self, Extent, SpoolKey, State, Ticket, Tickets};
 use crate::audit::{Event, Kind};
 use crate::config::Config;
 use crate::ledger::{Filter, Ledger};
@@ -240,13 +240,14 @@ async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::R
 }
 
 /// Of one that was being written only what has no gap counts; and less than what was received, so that its client has
-/// something left to send. What was being sealed when the daemon was killed is lost anyway.
-fn settle(ticket: &Ticket, segments: &mut Segments) -> Vec<super::segments::Segment> {
+/// something left to send. Where the file's end was being sealed when the daemon was killed, the open chunk is lost anyway.
+fn settle(ticket: &Ticket, segments: &mut Segments) -> Vec<Segment> {
     if ticket.state == State::Closed {
         return Vec::new();
     }
-    let lost = segments.all().iter().zip(&ticket.segments).any(|(segment, of)| of.len.is_none() && !segment.ended);
     let whole = segments.whole();
+    let open = |(segment, of): (&Segment, &Extent)| of.len.is_none() && !segment.ended && segment.end() == whole;
+    let lost = segments.all().iter().zip(&ticket.segments).any(open);
     segments.truncate(if lost || ticket.state == State::Kept { whole } else { whole.saturating_sub(1) })
 }
 

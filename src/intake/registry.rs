@@ -244,7 +244,7 @@ impl Registry {
                 Slot::Kept(draft) => (facts.size(), Some(draft.since), draft.closed),
                 Slot::Completing(_) => (facts.size(), None, true),
                 // Of one that a session still writes, what could be gone on with should it be lost.
-                Slot::UnderWay(..) => (facts.sealed(), None, false),
+                Slot::UnderWay(..) => (facts.left_of(facts.sealed()), None, false),
             };
             let modified = facts.modified().or(since).unwrap_or(facts.began);
             let digests = match slot {
@@ -352,6 +352,7 @@ mod tests {
         first.set_held(5);
         second.set_held(7);
         second.set_sealed(6);
+        second.reach(7);
         other.set_held(100);
         let harbour = "harbour".parse().unwrap();
         assert_eq!((registry.bytes(&harbour), registry.under_way()), (12, 3));

@@ -144,6 +144,7 @@ impl Upload {
             Taken::Held | Taken::Refused(_) => {}
         }
         self.facts.set_size(self.order.end());
+        self.facts.reach(self.order.end());
         if self.pieces.is_some() && self.order.end() > self.limits.size {
             let most = format_size(self.limits.size);
             let why = format!(
@@ -230,6 +231,7 @@ impl Upload {
                 self.torn = false;
             }
             self.facts.set_size(self.order.end());
+            self.facts.set_reached(self.order.end());
         }
         self.writes.cut(size);
         Ok(())
