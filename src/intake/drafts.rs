@@ -10,9 +10,9 @@ use super::pipeline::{Broken, Finished, Stored};
 use super::registry::{Body, Draft, Found};
 use super::sealing::Origin;
 use super::segments::Segments;
-use super::upload::Upload;
+use super::upload::{Upload, failure_of_draft};
 use super::writes::Append;
-use super::{Closed, Intake, completing, ending, no_such_draft};
+use super::{Closed, Intake, completing, ending, joining, no_such_draft};
 use crate::access::Principal;
 use crate::audit::Kind;
 use crate::config::Config;
@@ -98,6 +98,27 @@ impl Intake {
         if !closed && told > 0 && told < segments.size() {
             segments = self.0.cut(&before, segments, told, closed).await;
         }
+        let most = config.intake.segments;
+        if joining::is_due(&segments, most) {
+            let origin = self.0.origin(admitted.org, before.upload);
+            let (joined, outcome) = joining::join(&self.0.tickets, &before, origin, segments, closed).await;
+            segments = joined;
+            if let Err(broken) = outcome {
+                tracing::error!(upload.id = %before.upload, org = %before.org, error = broken.detail, "a draft's segments could not be joined");
+                entry.stays = true;
+                self.0.keep(&before, Body::Pieces(segments), closed).await;
+                return Err(failure_of_draft(&broken));
+            }
+        }
+        if segments.all().len() >= most {
+            entry.stays = true;
+            self.0.keep(&before, Body::Pieces(segments), closed).await;
+            return Err(Refusal::unsupported(format!(
+                "this draft has gaps in {} places or more, and this gateway keeps no more apart: send the file again in \
+                 order, from its beginning",
+                most - 1
+            )));
+        }
         let facts = Facts::new(principal, before.upload, before.began, admitted, before.label(), before.old);
         if let Some(modified) = before.modified() {
             facts.set_modified(modified);
@@ -110,7 +131,8 @@ impl Intake {
         facts.set_as_closed(closed);
         // What was kept of a lost one is less than its client has.
         facts.set_reached(size + u64::from(!closed));
-        let count = segments.all().len();
+        // What is written now is a segment of its own.
+        let count = segments.all().len() + 1;
         let origin: Origin = self.0.origin(admitted.org, before.upload);
         let lane = Lane::resume(Pieces::resume(origin, Some(self.0.keeper(&facts)), segments));
         self.0.registry.resume(&facts, lane.handle());

@@ -64,7 +64,7 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     }
     let waits = waits || upload.working;
     if upload.pieces.is_some() && upload.fault().is_ok() {
-        upload.spill().await;
+        upload.spill_the_rest().await;
     }
     let unfit = unfit(&upload);
     if !facts.end() {

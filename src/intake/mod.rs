@@ -33,6 +33,7 @@ mod consolidation;
 mod drafts;
 mod ending;
 mod facts;
+mod joining;
 mod keeping;
 mod lane;
 mod order;

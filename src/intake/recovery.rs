@@ -81,13 +81,8 @@ pub async fn recover(
         ledger.record(told(Kind::RecoveryRemoved, upload, &begun, clock).with("what", "object")).await?;
     }
     for (upload, begun_event) in &begun {
-        let mut event = told(Kind::UploadAborted, *upload, &begun, clock).with("reason", STOPPED);
-        for fact in ["name", "place"] {
-            if let Some(value) = begun_event.detail.get(fact) {
-                event = event.with(fact, value.clone());
-            }
-        }
-        ledger.record(event).await?;
+        let event = told(Kind::UploadAborted, *upload, &begun, clock).with("reason", STOPPED);
+        ledger.record(as_begun(event, begun_event)).await?;
     }
     for upload in &recovered.missing {
         tracing::error!(upload.id = %upload, "an upload that was kept has no object in the vault: restore it from a backup");
@@ -123,24 +118,33 @@ async fn drafts(
         tokio::task::spawn_blocking(move || vault.clear_half_tickets().and_then(|()| vault.tickets())).await??
     };
     for (upload, bytes) in found {
-        let facts = ticket::facts(&bytes);
+        let facts = bytes.as_deref().ok().and_then(ticket::facts);
         // It has its end, and the daemon was killed before its ticket was gone.
         let ended = ledger.has_ended(upload).await?;
-        if let (Some(ticket), false) = (&facts, ended) {
-            begun(ledger, ticket).await?;
-        }
-        let draft = match ended {
-            true => None,
-            false => Some(take_up(tickets.clone(), bytes, config).await?),
+        let begun = match (&facts, ended) {
+            (_, true) => None,
+            (Some(ticket), false) => Some(begun(ledger, ticket).await?),
+            (None, false) => beginning(ledger, upload).await?,
+        };
+        let draft = match (ended, bytes) {
+            (true, _) => None,
+            (false, Ok(bytes)) => Some(take_up(tickets.clone(), bytes, config).await?),
+            (false, Err(error)) => {
+                tracing::error!(upload.id = %upload, %error, "a draft's ticket cannot be read");
+                Some(Err("its ticket cannot be read".into()))
+            }
         };
         let event = |kind| {
             let event = Event::new(clock.now(), kind, Actor::gateway()).upload(upload);
-            match &facts {
-                None => event,
-                Some(ticket) => {
+            match (&facts, &begun) {
+                (Some(ticket), _) => {
                     let event = event.org(&ticket.org).dataset(&ticket.dataset);
                     event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str())
                 }
+                (None, Some(begun)) => {
+                    as_begun(Event { org: begun.org.clone(), dataset: begun.dataset.clone(), ..event }, begun)
+                }
+                (None, None) => event,
             }
         };
         let gone = match draft {
@@ -173,22 +177,41 @@ async fn drafts(
             ledger.record(event).await?;
         }
         let tickets = tickets.clone();
-        tokio::task::spawn_blocking(move || tickets.remove(upload)).await??;
+        if let Err(error) = tokio::task::spawn_blocking(move || tickets.remove(upload)).await? {
+            // What it is about is told: the next start only tries to remove it again.
+            tracing::error!(upload.id = %upload, %error, "a ticket could not be removed");
+        }
     }
     Ok(())
 }
 
+/// The event of an upload's beginning, if the log has it.
+async fn beginning(ledger: &Ledger, upload: UploadId) -> anyhow::Result<Option<Event>> {
+    let (upload, kind) = (Some(upload), Some(Kind::UploadBegun));
+    let filter = Filter { upload, kind, limit: Some(1), ..Filter::default() };
+    Ok(ledger.events(&filter).await?.pop().map(|logged| logged.event))
+}
+
 /// The daemon may have been killed before the log had the upload's beginning: it is told first, as it was.
-async fn begun(ledger: &Ledger, ticket: &Ticket) -> anyhow::Result<()> {
-    let upload = Some(ticket.upload);
-    let filter = Filter { upload, kind: Some(Kind::UploadBegun), limit: Some(1), ..Filter::default() };
-    if ledger.events(&filter).await?.is_empty() {
-        let event = Event::new(ticket.began, Kind::UploadBegun, ticket.actor.clone());
-        let event = event.org(&ticket.org).dataset(&ticket.dataset).upload(ticket.upload);
-        let event = event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str());
-        ledger.record(event.with("size", 0)).await?;
+async fn begun(ledger: &Ledger, ticket: &Ticket) -> anyhow::Result<Event> {
+    if let Some(event) = beginning(ledger, ticket.upload).await? {
+        return Ok(event);
     }
-    Ok(())
+    let event = Event::new(ticket.began, Kind::UploadBegun, ticket.actor.clone());
+    let event = event.org(&ticket.org).dataset(&ticket.dataset).upload(ticket.upload);
+    let event = event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str()).with("size", 0);
+    ledger.record(event.clone()).await?;
+    Ok(event)
+}
+
+/// What its beginning says of an upload's name.
+fn as_begun(mut event: Event, begun: &Event) -> Event {
+    for fact in ["name", "place"] {
+        if let Some(value) = begun.detail.get(fact) {
+            event = event.with(fact, value.clone());
+        }
+    }
+    event
 }
 
 /// A draft from its ticket, and the state that it was in; or why not.

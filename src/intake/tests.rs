@@ -15,6 +15,7 @@ use crate::ledger::Filter;
 
 mod companions;
 mod drafts;
+mod waiting;
 
 struct House {
     bench: Bench,

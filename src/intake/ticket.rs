@@ -300,22 +300,23 @@ pub struct Waiting {
 /// The spool cannot be read.
 pub fn waiting(vault: &Vault) -> std::io::Result<Vec<Waiting>> {
     let tickets = vault.tickets()?;
-    let waiting =
-        tickets.iter().filter_map(|(_, ticket)| facts(ticket)).filter(|ticket| ticket.state != State::Ending).map(
-            |ticket| Waiting {
-                size: ticket.size(vault),
-                upload: ticket.upload,
-                organisation: ticket.org,
-                account: ticket.account,
-                dataset: ticket.dataset,
-                place: ticket.place,
-                name: ticket.name,
-                segments: ticket.segments.len(),
-                state: ticket.state,
-                since: ticket.since,
-                began: ticket.began,
-            },
-        );
+    let waiting = tickets
+        .iter()
+        .filter_map(|(_, ticket)| facts(ticket.as_deref().ok()?))
+        .filter(|ticket| ticket.state != State::Ending)
+        .map(|ticket| Waiting {
+            size: ticket.size(vault),
+            upload: ticket.upload,
+            organisation: ticket.org,
+            account: ticket.account,
+            dataset: ticket.dataset,
+            place: ticket.place,
+            name: ticket.name,
+            segments: ticket.segments.len(),
+            state: ticket.state,
+            since: ticket.since,
+            began: ticket.began,
+        });
     Ok(waiting.collect())
 }
 

@@ -174,6 +174,14 @@ impl Upload {
         }
     }
 
+    /// The same at a CLOSE; what is more than the places there may be is refused.
+    pub(super) async fn spill_the_rest(&mut self) {
+        match self.may_jump(self.order.jumps()) {
+            Ok(()) => self.spill().await,
+            Err(refusal) => drop(self.stop(refusal)),
+        }
+    }
+
     async fn go(&mut self, at: u64, bytes: &[u8]) {
         let jump = self.order.go(at, bytes.len());
         let Some(lane) = &mut self.lane else { return };

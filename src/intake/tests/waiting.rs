@@ -1,0 +1,87 @@
+//! Drafts that wait: bounded, spared by what a client does wrong, and none lost without its event.
+
+use super::drafts::restarted;
+use super::*;
+
+fn inbox(name: &str) -> (Place, FileName) {
+    (Place::Inbox, name.parse().unwrap())
+}
+
+fn registered(house: &House, name: &str) -> Arc<Facts> {
+    let (place, name) = inbox(name);
+    match house.intake.0.registry.find(house.principal.org(), &place, &name) {
+        Some(registry::Found::Kept { facts, .. } | registry::Found::UnderWay(facts, _)) => facts,
+        _ => panic!("no draft {name:?}"),
+    }
+}
+
+/// Replaces the daemon as a kill does: what the old one holds is never dropped.
+async fn kill(house: &mut House) {
+    house.told().await;
+    let intake = restarted(house).await;
+    std::mem::forget(std::mem::replace(&mut house.intake, intake));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_often_a_draft_is_opened_its_files_are_no_more_than_its_segments_may_be() {
+    let house = House::with(|config| config.intake.segments = 6).await;
+    let plain = plaintext(70_000);
+    house.put("a.csv.part", &plain[..60_000]).await.unwrap();
+    for at in 60_000..60_040 {
+        let mut upload = house.resume("a.csv.part", true).await.unwrap();
+        upload.write(at as u64, &plain[at..=at]).await.unwrap();
+        assert!(matches!(upload.close().await, Ok(Closed::Draft { .. })));
+        assert!(house.bench.spooled() <= 6, "{at}");
+    }
+    // Put together or not, a header may be mended: half of the places are left for that.
+    let mut upload = house.resume("a.csv.part", false).await.unwrap();
+    upload.write(7, &plain[7..9]).await.unwrap();
+    upload.write(60_040, &plain[60_040..]).await.unwrap();
+    upload.close().await.unwrap();
+    let receipt = accepted(house.rename("a.csv.part", "a.csv").await);
+    assert_eq!(receipt.sha256, sha256(&plain));
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_its_turn_at_a_close_counts_as_the_places_that_it_is() {
+    let house = House::with(|config| config.intake.segments = 4).await;
+    let mut upload = house.begin("a.csv.part").await.unwrap();
+    upload.write(0, &plaintext(100)).await.unwrap();
+    upload.write(5, b"x").await.unwrap();
+    for at in 0..20 {
+        upload.write(1000 + at * 10, b"y").await.unwrap();
+    }
+    assert!(upload.close().await.unwrap_err().reason.contains("more than 4 places"));
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_that_cannot_be_read_costs_its_draft_and_not_the_start() {
+    let mut house = House::new().await;
+    for name in ["a.csv.part", "b.csv.part", "c.csv.part"] {
+        house.put(name, &plaintext(300_000)).await.unwrap();
+    }
+    let ticket = |name| house.bench.dir.path().join(format!("spool/{}.ticket", registered(&house, name).upload));
+    let (large, directory) = (ticket("a.csv.part"), ticket("b.csv.part"));
+    std::fs::File::options().write(true).open(&large).unwrap().set_len(20 << 20).unwrap();
+    std::fs::remove_file(&directory).unwrap();
+    std::fs::create_dir(&directory).unwrap();
+    assert_eq!(waiting(&house.bench.vault).unwrap().len(), 1);
+    kill(&mut house).await;
+    assert_eq!(["a.csv.part", "b.csv.part", "c.csv.part"].map(|name| house.size(name)), [None, None, Some(300_000)]);
+    let told = house.told().await;
+    let discarded: Vec<_> = told.iter().filter(|event| event.kind == Kind::DraftDiscarded).collect();
+    let mut names: Vec<_> = discarded.iter().map(|event| event.detail["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a.csv.part", "b.csv.part"]);
+    for event in discarded {
+        assert!(event.org.is_some() && event.detail["reason"].as_str().unwrap().contains("ticket cannot be read"));
+    }
+    // What could not be removed is told of once.
+    kill(&mut house).await;
+    assert_eq!(house.kinds().await.iter().filter(|kind| **kind == "draft.discarded").count(), 2);
+    std::fs::remove_dir(&directory).unwrap();
+    house.remove("c.csv.part").await;
+    house.assert_settled().await;
+}
