@@ -14,10 +14,11 @@ use crate::types::*;
 
 impl Intake {
     /// Takes over the drafts that a recovery found, before anybody comes in.
-    pub fn adopt(&self, recovered: &mut Recovered) {
+    pub async fn adopt(&self, recovered: &mut Recovered) {
         for draft in recovered.drafts.drain(..) {
             // Two of one name: the newer counts, as when they were made.
-            drop(self.0.registry.keep(draft));
+            let replaced = self.0.registry.keep(draft);
+            self.0.replaced(replaced, &Actor::gateway()).await;
         }
     }
 

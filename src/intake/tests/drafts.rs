@@ -220,7 +220,7 @@ pub(super) async fn restarted(house: &House) -> Intake {
     let (_, live) = watch::channel(house.config.clone());
     let (vault, ledger) = (house.bench.vault.clone(), house.ledger.clone());
     let intake = Intake::new(live, vault, ledger, house.clock.clone(), house.key.clone());
-    intake.adopt(&mut recovered);
+    intake.adopt(&mut recovered).await;
     intake
 }
 

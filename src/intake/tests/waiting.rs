@@ -1,6 +1,6 @@
 //! Drafts that wait: bounded, spared by what a client does wrong, and none lost without its event.
 
-use super::drafts::restarted;
+use super::drafts::{restarted, write};
 use super::*;
 
 fn inbox(name: &str) -> (Place, FileName) {
@@ -83,5 +83,25 @@ async fn a_ticket_that_cannot_be_read_costs_its_draft_and_not_the_start() {
     assert_eq!(house.kinds().await.iter().filter(|kind| **kind == "draft.discarded").count(), 2);
     std::fs::remove_dir(&directory).unwrap();
     house.remove("c.csv.part").await;
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_drafts_of_one_name_at_a_kill_one_is_removed_with_its_event() {
+    let mut house = House::new().await;
+    let (mut first, mut second) = (house.begin("a.csv").await.unwrap(), house.begin("a.csv").await.unwrap());
+    for upload in [&mut first, &mut second] {
+        write(upload, &plaintext(700_000), 0).await;
+        upload.sync().await.unwrap();
+    }
+    let (older, newer) = (first.id().min(second.id()), first.id().max(second.id()));
+    std::mem::forget((first, second));
+    kill(&mut house).await;
+    let told = house.told().await;
+    let removed: Vec<_> = told.iter().filter(|event| event.kind == Kind::DraftRemoved).collect();
+    assert_eq!(removed.iter().map(|event| event.upload).collect::<Vec<_>>(), [Some(older)]);
+    let left = waiting(&house.bench.vault).unwrap();
+    assert_eq!(left.iter().map(|draft| draft.upload).collect::<Vec<_>>(), [newer]);
+    house.remove("a.csv").await;
     house.assert_settled().await;
 }
