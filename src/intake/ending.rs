@@ -66,6 +66,10 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     if upload.pieces.is_some() && upload.fault().is_ok() {
         upload.spill_the_rest().await;
     }
+    if let (true, Err(refusal)) = (upload.is_spared(), upload.fault()) {
+        upload.leave(&refusal.reason).await;
+        return Err(refusal);
+    }
     let unfit = unfit(&upload);
     if !facts.end() {
         return Err(Refusal::failure(format!("this upload is over: {}", facts.why())));

@@ -196,6 +196,7 @@ impl Intake {
             working: admitted.working,
             gateway: config.server.name.clone(),
             stopped: None,
+            spared: false,
             torn: false,
             limits: Limits {
                 quota: admitted.org.quota,

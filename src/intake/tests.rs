@@ -219,7 +219,7 @@ async fn what_a_lost_connection_leaves_is_a_draft_or_an_audited_abort() {
     let mut small = house.begin("b.csv").await.unwrap();
     small.write(0, b"less than a chunk").await.unwrap();
     drop(small);
-    house.begin("c.csv").await.unwrap().abort("the client said so").await;
+    house.begin("c.csv").await.unwrap().leave("the client said so").await;
     house.idle().await;
     let told = house.told().await;
     let aborts: Vec<_> = told.iter().filter(|e| e.kind == Kind::UploadAborted).collect();
@@ -324,7 +324,7 @@ async fn quota_space_and_number_are_limits() {
     .await;
     let (first, _second) = (house.begin("a.csv").await.unwrap(), house.begin("b.csv").await.unwrap());
     assert!(house.begin("c.csv").await.err().unwrap().reason.contains("unfinished uploads"));
-    first.abort("x").await;
+    first.leave("x").await;
     accepted(house.put("c.csv", &plaintext(20_000)).await);
     assert!(house.begin("d.csv").await.err().unwrap().reason.contains("quota"));
 

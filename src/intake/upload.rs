@@ -32,6 +32,8 @@ pub struct Upload {
     pub(super) gateway: String,
     /// Why it can no longer be accepted, as far as this side knows.
     pub(super) stopped: Option<Refusal>,
+    /// It was where a write belongs, and no more.
+    pub(super) spared: bool,
     /// A write was begun and not finished: its caller went away in the middle.
     pub(super) torn: bool,
     pub(super) limits: Limits,
@@ -102,19 +104,24 @@ impl Upload {
     ///
     /// # Errors
     /// A final fault (the client may stop now), or an offset that cannot be taken, with what to do. Every further write
-    /// gets it too, and CLOSE does not accept.
+    /// gets it too, and CLOSE does not accept: but a draft that was gone on with stays one when it was an offset.
     pub async fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.fault()?;
         let offset = match &mut self.append {
             None => offset,
             Some(append) => match append.place(offset, self.order.next()) {
                 Ok(offset) => offset,
-                Err(refusal) => return self.stop(refusal),
+                Err(refusal) => return self.spare(refusal),
             },
         };
         let taken = self.order.take(offset, bytes);
         if let Taken::Refused(why) = taken {
-            return self.stop(Refusal::unsupported(why));
+            return self.spare(Refusal::unsupported(why));
+        }
+        if taken == Taken::Elsewhere
+            && let Err(refusal) = self.may_jump(self.order.jumps() + 1)
+        {
+            return self.spare(refusal);
         }
         self.writes.part(offset, bytes.len());
         self.facts.set_as_closed(false);
@@ -132,10 +139,6 @@ impl Upload {
                 self.torn = false;
             }
             Taken::Elsewhere => {
-                let jumps = self.order.jumps() + 1;
-                if let Err(refusal) = self.may_jump(jumps) {
-                    return self.stop(refusal);
-                }
                 self.torn = true;
                 self.spill().await;
                 self.go(offset, bytes).await;
@@ -178,7 +181,7 @@ impl Upload {
     pub(super) async fn spill_the_rest(&mut self) {
         match self.may_jump(self.order.jumps()) {
             Ok(()) => self.spill().await,
-            Err(refusal) => drop(self.stop(refusal)),
+            Err(refusal) => drop(self.spare(refusal)),
         }
     }
 
@@ -226,7 +229,7 @@ impl Upload {
             // Of what is held nothing is with the worker yet.
             let handed = self.pieces.is_some() || size < self.order.next();
             if handed {
-                self.may_jump(1).or_else(|refusal| self.stop(refusal))?;
+                self.may_jump(1).or_else(|refusal| self.spare(refusal))?;
             }
             self.order.truncate(size);
             if handed {
@@ -292,12 +295,6 @@ impl Upload {
         }
     }
 
-    /// Ends the upload without completing it, with the reason for the audit log, and keeps nothing of it. Done whether or
-    /// not the future is polled; it resolves when the event is on its way.
-    pub fn abort(self, why: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
-        told(ending::abort(&self.intake, &self.facts, self.lane.as_ref().map(Lane::handle), why))
-    }
-
     /// Ends the session's part: what came is kept as a draft, to be gone on with. Done whether or not the future is
     /// polled; it resolves when the event is on its way.
     pub fn leave(mut self, why: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
@@ -305,8 +302,9 @@ impl Upload {
     }
 
     fn left(&mut self, why: &str) -> Option<tokio::task::JoinHandle<()>> {
-        let lane = self.lane.as_mut();
-        if self.torn || self.stopped.is_some() || lane.as_ref().is_some_and(|lane| lane.stop().is_some()) {
+        let (spared, lane) = (self.is_spared(), self.lane.as_mut());
+        let unfit = (self.torn || self.stopped.is_some()) && !spared;
+        if unfit || lane.as_ref().is_some_and(|lane| lane.stop().is_some()) {
             // What came is not all that the client was told was taken, or no good: it is not gone on with.
             return ending::abort(&self.intake, &self.facts, lane.map(|lane| lane.handle()), why);
         }
@@ -341,6 +339,17 @@ impl Upload {
             Some(Stop::Fault(fault)) => Err(Refusal::rejected(fault.0.clone())),
             Some(Stop::Broken(broken)) => Err(failure(broken)),
         }
+    }
+
+    /// A draft that was gone on with, and that is left as by a lost connection. What the worker has is a beginning of what
+    /// was written, also when the last write was torn.
+    pub(super) fn is_spared(&self) -> bool {
+        self.resumed.is_some() && (self.spared || self.torn)
+    }
+
+    fn spare(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        self.spared = true;
+        self.stop(refusal)
     }
 
     fn stop(&mut self, refusal: Refusal) -> Result<(), Refusal> {

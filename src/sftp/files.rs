@@ -132,9 +132,9 @@ pub(super) async fn write(core: &mut Core, part: Part<'_>) -> Result<(), Refusal
             Err(refusal)
         }
         Err(_) => {
-            // How much of the part was taken is unknown: nothing good can come of this upload.
+            // How much of the part was taken is unknown: nothing good can come of a new upload; a draft is left as it is.
             if let Some(upload) = incoming.upload.take() {
-                tokio::spawn(upload.abort("the gateway's disk did not keep up"));
+                tokio::spawn(upload.leave("the gateway's disk did not keep up"));
             }
             incoming.failed = Some(given_up());
             Err(given_up())

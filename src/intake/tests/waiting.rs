@@ -105,3 +105,55 @@ async fn of_two_drafts_of_one_name_at_a_kill_one_is_removed_with_its_event() {
     house.remove("a.csv").await;
     house.assert_settled().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_refused_leaves_the_draft_to_be_gone_on_with() {
+    let house = House::with(|config| config.intake.segments = 8).await;
+    let plain = plaintext(500_000);
+    drop({
+        let mut upload = house.begin("a.csv").await.unwrap();
+        write(&mut upload, &plain[..300_000], 0).await;
+        upload
+    });
+    house.put("b.csv.part", &plain[..300_000]).await.unwrap();
+    house.idle().await;
+    let size = house.size("a.csv").unwrap();
+    // An append at another size than the draft's, ended by a CLOSE, and by a lost connection.
+    for close in [true, false] {
+        let mut upload = house.resume("a.csv", true).await.unwrap();
+        assert!(upload.write(size - 1000, b"late").await.unwrap_err().reason.contains("look at the size again"));
+        assert!(upload.write(size, &plain[size as usize..]).await.is_err(), "nor is it half taken");
+        match close {
+            true => assert!(upload.close().await.unwrap_err().reason.contains("look at the size again")),
+            false => drop(upload),
+        }
+        house.idle().await;
+        assert_eq!(house.size("a.csv"), Some(size));
+    }
+    // A closed one stays closed.
+    let mut upload = house.resume("b.csv.part", true).await.unwrap();
+    upload.write(200, b"late").await.unwrap_err();
+    upload.close().await.unwrap_err();
+    accepted(house.rename("b.csv.part", "b.csv").await);
+    // Too many places, in a draft that is gone on with.
+    let mut upload = house.resume("a.csv", false).await.unwrap();
+    let mut refused = None;
+    for at in (0..10).rev() {
+        refused = refused.or(upload.write(at * 10, &plain[at as usize * 10..][..1]).await.err());
+    }
+    assert!(refused.unwrap().reason.contains("more than 8 places"));
+    assert!(upload.close().await.is_err());
+    house.idle().await;
+    // A write that its caller gave up in the middle.
+    let size = house.size("a.csv").unwrap();
+    let mut upload = house.resume("a.csv", true).await.unwrap();
+    let more = vec![b'x'; 3_900_000];
+    assert!(tokio::time::timeout(Duration::ZERO, upload.write(size, &more)).await.is_err());
+    assert!(upload.close().await.unwrap_err().reason.contains("was lost"));
+    house.idle().await;
+    house.intake.cut(&house.principal, &Place::Inbox, &"a.csv".parse().unwrap(), size).await.unwrap();
+    let mut upload = house.resume("a.csv", true).await.unwrap();
+    write(&mut upload, &plain, size as usize).await;
+    assert_eq!(accepted(upload.close().await).sha256, sha256(&plain));
+    house.assert_settled().await;
+}
