@@ -134,13 +134,20 @@ pub fn directories(org: &Org) -> String {
 
 impl Inner {
     /// Whether an organisation may store more, and the disk has room. Asked at the beginning and every now and then:
-    /// concurrent uploads may overshoot by what comes in between.
-    pub(super) async fn room(&self, org: &OrgId, quota: u64, reserve: u64) -> Result<(), Refusal> {
+    /// concurrent uploads may overshoot by what comes in between. `besides`: the name that is to begin anew, whose draft
+    /// makes room for it.
+    pub(super) async fn room(
+        &self,
+        org: &OrgId,
+        quota: u64,
+        reserve: u64,
+        besides: Option<&(Place, FileName)>,
+    ) -> Result<(), Refusal> {
         let stored = self.ledger.stored_bytes(org).await.map_err(|error| {
             tracing::error!(%org, %error, "the ledger did not say how much an organisation stores");
             Refusal::failure("the gateway's records cannot be read at the moment: try again later")
         })?;
-        if stored.saturating_add(self.registry.bytes(org)) >= quota {
+        if stored.saturating_add(self.registry.bytes(org, besides)) >= quota {
             return Err(Refusal::denied(format!(
                 "your organisation's quota of {} is used up: wait until earlier files were loaded, or ask the operator of \
                  this gateway for more",

@@ -47,7 +47,7 @@ impl Intake {
     ) -> Result<Upload, Refusal> {
         let config = self.0.config.borrow().clone();
         let admitted = admit(&config, principal.org(), place, name)?;
-        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve).await?;
+        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve, None).await?;
         let draft = self.take(principal, place, name).await?;
         if draft.facts.dataset != admitted.dataset.name || admitted.vouches.is_some() {
             self.0.registry.keep(draft);

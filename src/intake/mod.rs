@@ -166,10 +166,11 @@ impl Intake {
         self.0.takes(principal)?;
         let config = self.0.config.borrow().clone();
         let admitted = admit(&config, principal.org(), place, name)?;
-        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve).await?;
+        let label = (place.clone(), name.clone());
+        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve, Some(&label)).await?;
 
         let began = self.0.clock.now();
-        let facts = Facts::new(principal, UploadId::new(began), began, &admitted, (place.clone(), name.clone()), false);
+        let facts = Facts::new(principal, UploadId::new(began), began, &admitted, label, false);
         let lane = Lane::new(self.0.seed(&config, &admitted, &facts, 0, true).await?);
         if !self.0.registry.enter(&facts, lane.handle(), config.intake.uploads_per_org) {
             return Err(Refusal::denied(format!(
@@ -218,7 +219,7 @@ impl Intake {
 
     /// Bytes that the organisation's uploads under way and drafts hold, for its quota.
     pub fn bytes_under_way(&self, org: &OrgId) -> u64 {
-        self.0.registry.bytes(org)
+        self.0.registry.bytes(org, None)
     }
 
     /// Refuses every further upload; those under way go on, and drafts may still be renamed. For the drain.

@@ -158,7 +158,8 @@ impl Upload {
         let held = self.facts.held();
         if held.saturating_sub(self.checked) >= GROWTH {
             self.checked = held;
-            if let Err(refusal) = self.intake.room(&self.facts.org, self.limits.quota, self.limits.reserve).await {
+            if let Err(refusal) = self.intake.room(&self.facts.org, self.limits.quota, self.limits.reserve, None).await
+            {
                 return self.stop(refusal);
             }
         }

@@ -157,3 +157,20 @@ async fn a_write_that_is_refused_leaves_the_draft_to_be_gone_on_with() {
     assert_eq!(accepted(upload.close().await).sha256, sha256(&plain));
     house.assert_settled().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_upload_replaces_its_namesake_also_where_there_is_no_room_for_another() {
+    let house = House::with(|config| config.intake.uploads_per_org = 2).await;
+    for name in ["a.csv.part", "b.csv.part"] {
+        house.put(name, &plaintext(1000)).await.unwrap();
+    }
+    assert!(house.begin("c.csv.part").await.err().unwrap().reason.contains("2 unfinished uploads"));
+    house.put("a.csv.part", &plaintext(1001)).await.unwrap();
+    assert_eq!(house.size("a.csv.part"), Some(1001));
+    let house = House::with(|config| config.orgs.values_mut().for_each(|org| org.quota = 1000)).await;
+    house.put("a.csv.part", &plaintext(1000)).await.unwrap();
+    assert!(house.begin("c.csv.part").await.err().unwrap().reason.contains("quota"));
+    house.put("a.csv.part", &plaintext(999)).await.unwrap();
+    house.remove("a.csv.part").await;
+    house.assert_settled().await;
+}
