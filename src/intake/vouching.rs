@@ -82,7 +82,8 @@ impl End {
     /// An interrupted `sftp` closes what it sent, as if that were all.
     fn doubt_the_end(&self, finished: &mut Finished) {
         let report = &mut finished.outcome.report;
-        let end = "it ends where a full-size write of the client ends, as an upload that was broken off does";
+        let end =
+            "it ends where a full-size write or a buffer of the client ends, as an upload that was broken off does";
         match self.facts.demands.interrupted {
             Severity::Accept => {}
             Severity::Flag => {
