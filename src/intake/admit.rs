@@ -47,9 +47,25 @@ pub(super) fn admit<'a>(
     place: &Place,
     name: &FileName,
 ) -> Result<Admitted<'a>, Refusal> {
-    let Some(org) = config.orgs.get(org).filter(|org| !org.disabled) else {
-        return Err(Refusal::denied("your organisation's access is turned off: ask the operator of this gateway"));
-    };
+    if config.orgs.get(org).is_some_and(|org| org.disabled) {
+        return Err(turned_off());
+    }
+    admit_draft(config, org, place, name)
+}
+
+fn turned_off() -> Refusal {
+    Refusal::denied("your organisation's access is turned off: ask the operator of this gateway")
+}
+
+/// The same for a draft that is here, at a start: its organisation may be turned off just now, and on again before it
+/// expires.
+pub(super) fn admit_draft<'a>(
+    config: &'a Config,
+    org: &OrgId,
+    place: &Place,
+    name: &FileName,
+) -> Result<Admitted<'a>, Refusal> {
+    let org = config.orgs.get(org).ok_or_else(turned_off)?;
     let stands_for = working::stands_for(name, &config.intake.working_suffixes);
     let working = !stands_for.is_empty();
     let names = if working { stands_for } else { vec![name.clone()] };

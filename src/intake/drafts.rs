@@ -292,7 +292,7 @@ impl Intake {
 }
 
 /// A draft's segments, whether or not it is one whole file already.
-async fn pieces(body: Body) -> Result<Segments, Broken> {
+pub(super) async fn pieces(body: Body) -> Result<Segments, Broken> {
     match body {
         Body::Pieces(segments) => Ok(segments),
         Body::Whole(Finished { stored: Stored::Draft(sealed), .. }) => {

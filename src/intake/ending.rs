@@ -49,6 +49,8 @@ pub(super) struct End {
     pub name: FileName,
     /// It ends as a broken off upload does, and was not renamed or marked as whole.
     pub interrupted: bool,
+    /// It gets its name by this, which is told when it has.
+    pub renamed: bool,
     /// What it was put together from: gone, with its keys, before the ledger is asked to accept it.
     pub segments: Option<Segments>,
 }
@@ -97,8 +99,9 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     };
     let (actor, gateway, place) = (facts.actor.clone(), upload.gateway.clone(), facts.label().0);
     let name = upload.final_name.clone();
-    let (interrupted, segments) = (upload.writes.look_interrupted(), None);
-    let end = End { intake: intake.clone(), facts: facts.clone(), actor, gateway, place, name, interrupted, segments };
+    let (interrupted, renamed, segments) = (upload.writes.look_interrupted(), false, None);
+    let (intake_too, facts_too) = (intake.clone(), facts.clone());
+    let end = End { intake: intake_too, facts: facts_too, actor, gateway, place, name, interrupted, renamed, segments };
     let finished = match came {
         Came::Whole(finished) => finished,
         Came::Pieces(segments) if waits && unfit.is_none() => {
@@ -116,8 +119,12 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         return end.comes_to(unfit_for(finished, refusal)).await;
     }
     if waits && finished.outcome.report.acceptable() {
+        let body = match intake.at_rest(finished).await {
+            Ok(body) => body,
+            Err(broken) => return Err(intake.broken(&facts, &broken).await),
+        };
         entry.stays = true;
-        return Ok(end.keep_closed(Body::Whole(finished)).await);
+        return Ok(end.keep_closed(body).await);
     }
     end.comes_to(finished).await
 }
@@ -208,27 +215,16 @@ async fn completed(
 ) -> Result<Closed, Refusal> {
     let Draft { facts, body, .. } = draft;
     let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
-    if facts.label() != (place.clone(), name.clone()) {
-        intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
-    }
-    let end = End {
-        intake,
-        facts: facts.clone(),
-        actor,
-        gateway,
-        place: place.clone(),
-        name: name.clone(),
-        interrupted: false,
-        segments: None,
-    };
+    let size = facts.size();
+    let (interrupted, renamed, segments) = (false, true, None);
+    let end = End { intake, facts, actor, gateway, place, name, interrupted, renamed, segments };
     match body {
         Body::Whole(finished) => {
-            facts.relabel(place, name);
+            end.take_name().await;
             end.comes_to(finished).await
         }
         Body::Pieces(segments) => {
             entry.stays = true;
-            let size = facts.size();
             end.put_together(segments, size, None).await
         }
     }
@@ -276,7 +272,7 @@ impl End {
                 return Err(refusal);
             }
         };
-        self.facts.relabel(self.place.clone(), self.name.clone());
+        self.take_name().await;
         self.segments = Some(segments);
         self.facts.set_size(finished.size);
         let finished = match unfit {

@@ -5,12 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drafts::pieces;
 use super::facts::Facts;
+use super::pipeline::{Broken, Finished};
 use super::registry::{Body, Draft};
 use super::segments::Segments;
 use super::{Inner, Intake, Recovered, ending};
-use crate::audit::Kind;
+use crate::audit::{Kind, Restricted};
 use crate::types::*;
+
+/// Runs of restricted rows that all closed drafts may hold together: 64 MiB.
+pub(super) const RESTRICTED: usize = 4 * Restricted::MOST;
 
 impl Intake {
     /// Takes over the drafts that a recovery found, before anybody comes in.
@@ -100,6 +105,17 @@ impl Inner {
         };
         self.keep(facts, Body::Pieces(segments), closed).await;
         true
+    }
+
+    /// A closed draft as it waits: judged. One whose restricted rows would be too many, beside those of the others, holds
+    /// none, and is judged again when it is completed.
+    pub(super) async fn at_rest(&self, finished: Finished) -> Result<Body, Broken> {
+        let runs = finished.outcome.restricted.ranges.len();
+        let body = Body::Whole(finished);
+        match runs > 0 && self.registry.restricted() + runs > RESTRICTED {
+            true => pieces(body).await.map(Body::Pieces),
+            false => Ok(body),
+        }
     }
 
     /// Cuts a draft's segments, its ticket first.

@@ -25,7 +25,7 @@
 //!
 //! An upload that was only opened holds the last line; one that sent little holds little more. The number of uploads is
 //! bounded by `limits.handles_per_session` and `intake.uploads_per_org`. A closed draft holds the last line, its remarks and
-//! restricted rows, or a companion's text.
+//! restricted rows (those of all of them 64 MiB at most), or a companion's text.
 
 mod admit;
 mod companion;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::admit::admit;
+use super::admit::admit_draft;
 use super::facts::{Facts, Progress};
 use super::registry::{Body, Draft};
 use super::segments::{Segment, Segments};
@@ -118,7 +118,7 @@ async fn drafts(
         tokio::task::spawn_blocking(move || vault.clear_half_tickets().and_then(|()| vault.tickets())).await??
     };
     for (upload, bytes) in found {
-        let facts = bytes.as_deref().ok().and_then(ticket::facts);
+        let facts = bytes.as_deref().ok().and_then(ticket::facts).filter(|ticket| ticket.upload == upload);
         // It has its end, and the daemon was killed before its ticket was gone.
         let ended = ledger.has_ended(upload).await?;
         let begun = match (&facts, ended) {
@@ -128,7 +128,7 @@ async fn drafts(
         };
         let draft = match (ended, bytes) {
             (true, _) => None,
-            (false, Ok(bytes)) => Some(take_up(tickets.clone(), bytes, config).await?),
+            (false, Ok(bytes)) => Some(take_up(upload, tickets.clone(), bytes, config).await?),
             (false, Err(error)) => {
                 tracing::error!(upload.id = %upload, %error, "a draft's ticket cannot be read");
                 Some(Err("its ticket cannot be read".into()))
@@ -215,9 +215,17 @@ fn as_begun(mut event: Event, begun: &Event) -> Event {
 }
 
 /// A draft from its ticket, and the state that it was in; or why not.
-async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::Result<Result<(Draft, State), String>> {
+async fn take_up(
+    upload: UploadId,
+    tickets: Tickets,
+    bytes: Vec<u8>,
+    config: &Config,
+) -> anyhow::Result<Result<(Draft, State), String>> {
     let opened = tokio::task::spawn_blocking(move || {
         let (ticket, keys) = ticket::open(&tickets.key, &bytes)?;
+        if ticket.upload != upload {
+            return Err(ticket::Unsealed("its ticket is another upload's"));
+        }
         let mut segments = ticket.segments(keys, &tickets.vault)?;
         drop(settle(&ticket, &mut segments));
         Ok::<_, ticket::Unsealed>((tickets, ticket, segments))
@@ -227,7 +235,7 @@ async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::R
         Err(why) => return Ok(Err(why.to_string())),
     };
     let Some(place) = ticket.place() else { return Ok(Err("its place is not known".into())) };
-    let admitted = match admit(config, &ticket.org, &place, &ticket.name) {
+    let admitted = match admit_draft(config, &ticket.org, &place, &ticket.name) {
         Ok(admitted) if admitted.dataset.name == ticket.dataset => admitted,
         Ok(admitted) => return Ok(Err(format!("its name is {}'s by now", admitted.dataset.name))),
         Err(refusal) => return Ok(Err(refusal.reason)),

@@ -275,6 +275,15 @@ impl Registry {
         slots.values().filter(counts).map(|slot| slot.facts().held()).sum()
     }
 
+    /// Runs of restricted rows that closed drafts hold.
+    pub(super) fn restricted(&self) -> usize {
+        let runs = |slot: &Slot| match slot {
+            Slot::Kept(Draft { body: Body::Whole(finished), .. }) => finished.outcome.restricted.ranges.len(),
+            _ => 0,
+        };
+        lock(&self.0).values().map(runs).sum()
+    }
+
     /// Uploads that are not ended; drafts not counted.
     pub(super) fn under_way(&self) -> usize {
         lock(&self.0).values().filter(|slot| !matches!(slot, Slot::Kept(_))).count()

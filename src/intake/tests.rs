@@ -505,6 +505,7 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
                 place: Place::Inbox,
                 name: name.parse().unwrap(),
                 interrupted: false,
+                renamed: false,
                 segments: None,
             };
             let receipt = accepted(end.comes_to(finished).await);

@@ -22,6 +22,11 @@ async fn kill(house: &mut House) {
     std::mem::forget(std::mem::replace(&mut house.intake, intake));
 }
 
+fn spool(house: &House) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(house.bench.dir.path().join("spool")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn however_often_a_draft_is_opened_its_files_are_no_more_than_its_segments_may_be() {
     let house = House::with(|config| config.intake.segments = 6).await;
@@ -172,5 +177,78 @@ async fn a_new_upload_replaces_its_namesake_also_where_there_is_no_room_for_anot
     assert!(house.begin("c.csv.part").await.err().unwrap().reason.contains("quota"));
     house.put("a.csv.part", &plaintext(999)).await.unwrap();
     house.remove("a.csv.part").await;
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rename_that_does_not_complete_is_not_told_as_one() {
+    let house = House::new().await;
+    let plain = plaintext(300_000);
+    house.put("a.csv.part", &plain[..200_000]).await.unwrap();
+    let mut upload = house.resume("a.csv.part", true).await.unwrap();
+    write(&mut upload, &plain, 200_000).await;
+    upload.close().await.unwrap();
+    let moved = house.bench.dir.path().join("moved");
+    let file = spool(&house).into_iter().find(|path| path.extension().is_none_or(|end| end != "ticket")).unwrap();
+    std::fs::rename(&file, &moved).unwrap();
+    assert!(house.rename("a.csv.part", "a.csv").await.unwrap_err().reason.contains("kept as a draft"));
+    assert!(!house.kinds().await.contains(&"draft.renamed"));
+    std::fs::rename(&moved, &file).unwrap();
+    assert_eq!(accepted(house.rename("a.csv.part", "a.csv").await).sha256, sha256(&plain));
+    let kinds = house.kinds().await;
+    assert!(kinds.ends_with(&["draft.renamed", "upload.accepted"]), "{kinds:?}");
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_under_another_upload_s_name_is_nobody_s() {
+    let mut house = House::new().await;
+    house.put("a.csv.part", &plaintext(300_000)).await.unwrap();
+    let own = registered(&house, "a.csv.part").upload;
+    let other = UploadId::new(house.clock.now());
+    let path = |upload: UploadId| house.bench.dir.path().join(format!("spool/{upload}.ticket"));
+    std::fs::copy(path(own), path(other)).unwrap();
+    kill(&mut house).await;
+    let told = house.told().await;
+    let discarded: Vec<_> = told.iter().filter(|event| event.kind == Kind::DraftDiscarded).collect();
+    assert_eq!(discarded.iter().map(|event| event.upload).collect::<Vec<_>>(), [Some(other)]);
+    accepted(house.rename("a.csv.part", "a.csv").await);
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_drafts_of_an_organisation_that_is_disabled_outlive_a_restart() {
+    let mut house = House::new().await;
+    house.put("a.csv.part", &plaintext(300_000)).await.unwrap();
+    let enabled = house.config.clone();
+    let mut config = Config::clone(&enabled);
+    config.orgs.values_mut().for_each(|org| org.disabled = true);
+    house.config = Arc::new(config);
+    kill(&mut house).await;
+    assert!(house.rename("a.csv.part", "a.csv").await.unwrap_err().reason.contains("turned off"));
+    house.config = enabled;
+    kill(&mut house).await;
+    accepted(house.rename("a.csv.part", "a.csv").await);
+    house.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restricted_rows_of_closed_drafts_are_bounded_and_judged_again_past_that() {
+    let house = House::new().await;
+    let names = ["a", "b", "c", "d", "e"].map(|name| format!("{name}.csv.part"));
+    for (index, name) in names.iter().enumerate() {
+        house.put(name, &plaintext(1000 + index)).await.unwrap();
+        let facts = registered(&house, name);
+        let mut draft = house.intake.0.registry.complete(facts.upload).unwrap();
+        let registry::Body::Whole(mut finished) = draft.body else { panic!("not one pass") };
+        finished.outcome.restricted.ranges = vec![(1, 1); crate::audit::Restricted::MOST];
+        draft.body = house.intake.0.at_rest(finished).await.unwrap();
+        house.intake.0.registry.keep(draft);
+    }
+    assert_eq!(house.intake.0.registry.restricted(), keeping::RESTRICTED);
+    accepted(house.rename("e.csv.part", "e.csv").await);
+    for name in &names[..4] {
+        house.remove(name).await;
+    }
     house.assert_settled().await;
 }
