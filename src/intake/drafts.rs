@@ -11,6 +11,7 @@ use super::registry::{Body, Draft, Found};
 use super::sealing::Origin;
 use super::segments::Segments;
 use super::upload::{Upload, failure_of_draft};
+use super::vouching::waits;
 use super::writes::Append;
 use super::{Closed, Intake, completing, ending, joining, no_such_draft};
 use crate::access::Principal;
@@ -96,6 +97,7 @@ impl Intake {
         };
         let told = before.told();
         if !closed && told > 0 && told < segments.size() {
+            before.set_size(told);
             segments = self.0.cut(&before, segments, told, closed).await;
         }
         let most = config.intake.segments;
@@ -124,9 +126,11 @@ impl Intake {
             facts.set_modified(modified);
         }
         facts.set_widest(before.widest());
-        let size = segments.size().max(if closed { before.size() } else { 0 });
+        // One that was closed may end in a gap.
+        let size = if closed { before.size() } else { segments.size() };
         facts.set_size(size);
-        facts.set_sealed(segments.whole().min(size));
+        facts.set_due(before.due());
+        facts.set_sealed(if closed { size } else { segments.whole() });
         facts.set_held(segments.held());
         facts.set_as_closed(closed);
         // What was kept of a lost one is less than its client has.
@@ -134,10 +138,10 @@ impl Intake {
         // What is written now is a segment of its own.
         let count = segments.all().len() + 1;
         let origin: Origin = self.0.origin(admitted.org, before.upload);
-        let lane = Lane::resume(Pieces::resume(origin, Some(self.0.keeper(&facts)), segments));
+        let lane = Lane::resume(Pieces::resume(origin, Some(self.0.keeper(&facts)), segments, size));
         self.0.registry.resume(&facts, lane.handle());
         let mut upload = self.upload(config, admitted, facts, lane, size);
-        (upload.pieces, upload.began_with, upload.resumed) = (Some(count), count, Some(closed));
+        (upload.pieces, upload.resumed) = (Some(count), Some(closed));
         entry.stays = true;
         Ok(upload)
     }
@@ -170,8 +174,8 @@ impl Intake {
                 return Err(refusal);
             }
         };
+        facts.resize(size);
         let segments = self.0.cut(&facts, segments, size, closed).await;
-        facts.set_size(size);
         self.0.keep(&facts, Body::Pieces(segments), closed).await;
         Ok(())
     }
@@ -243,7 +247,7 @@ impl Intake {
                 facts.size()
             )));
         }
-        let waits = !admitted.working && ending::waits(&self.0, &facts, &to.0, &to.1).await?;
+        let waits = !admitted.working && waits(&self.0, &facts, &to.0, &to.1).await?;
         if admitted.working || waits {
             let event = ending::renamed(&facts, actor, &to.0, &to.1, self.0.clock.now());
             let Some(replaced) = self.0.registry.relabel(&facts, to.0, to.1) else { return Err(completing(from.1)) };

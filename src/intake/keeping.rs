@@ -72,6 +72,14 @@ impl Intake {
         }
     }
 
+    /// Waits until what sessions handed over is done; for a kill that leaves nothing behind that still writes.
+    #[cfg(test)]
+    pub(crate) async fn workers_rest(&self) {
+        for (_, handle) in self.0.registry.running() {
+            handle.rests().await;
+        }
+    }
+
     /// Uploads under way, and drafts closed so lately that their client may be about to rename them; the drain waits for
     /// zero.
     pub fn unsettled(&self, lately: Duration) -> usize {
@@ -140,6 +148,8 @@ impl Inner {
         if let Body::Pieces(segments) = &body {
             facts.set_held(segments.held());
         }
+        let since = self.clock.now();
+        facts.set_since(since);
         let (tickets, shared) = (self.tickets.clone(), facts.clone());
         let written = tokio::task::spawn_blocking(move || {
             tickets.keep(&shared, &body, closed);
@@ -147,7 +157,7 @@ impl Inner {
         });
         // It cannot panic; should it, the draft is gone, and the next start tells of it.
         let Ok(body) = written.await else { return };
-        let replaced = self.registry.keep(Draft { facts: facts.clone(), body, closed, since: self.clock.now() });
+        let replaced = self.registry.keep(Draft { facts: facts.clone(), body, closed, since });
         self.replaced(replaced, &facts.actor).await;
     }
 

@@ -50,6 +50,7 @@ mod tests;
 mod ticket;
 mod upload;
 mod vouching;
+mod work;
 mod working;
 mod writes;
 
@@ -179,11 +180,11 @@ impl Intake {
             )));
         }
         // From here on, dropping it ends it.
-        let mut upload = self.upload(&config, &admitted, facts, lane, 0);
-        upload.over = over;
+        let upload = self.upload(&config, &admitted, facts, lane, 0);
         let event = ending::event(&upload.facts, Kind::UploadBegun, principal.actor().clone(), began);
         self.0.recorder.record(event).await;
         self.0.replaced(self.0.registry.take_namesakes(&upload.facts), principal.actor()).await;
+        upload.facts.resize(over);
         Ok(upload)
     }
 
@@ -207,12 +208,10 @@ impl Intake {
             },
             checked: facts.held(),
             pieces: None,
-            stretched: 0,
-            over: 0,
             append: None,
             writes: Writes::after(facts.widest()),
             resumed: None,
-            began_with: 0,
+            resized: false,
             facts,
         }
     }

@@ -227,10 +227,11 @@ async fn take_up(
             return Err(ticket::Unsealed("its ticket is another upload's"));
         }
         let mut segments = ticket.segments(keys, &tickets.vault)?;
+        let due = ticket.due.max(segments.size());
         drop(settle(&ticket, &mut segments));
-        Ok::<_, ticket::Unsealed>((tickets, ticket, segments))
+        Ok::<_, ticket::Unsealed>((tickets, ticket, segments, due))
     });
-    let (tickets, ticket, segments) = match opened.await? {
+    let (tickets, ticket, segments, due) = match opened.await? {
         Ok(opened) => opened,
         Err(why) => return Ok(Err(why.to_string())),
     };
@@ -255,14 +256,19 @@ async fn take_up(
         old: true,
         over: CancellationToken::new(),
     });
-    facts.set_size(segments.size());
+    let closed = ticket.state == State::Closed;
+    // One that was closed may end in a gap.
+    facts.set_size(if closed { ticket.size } else { segments.size() });
+    facts.set_due(due);
     facts.set_held(segments.held());
     facts.set_widest(ticket.widest);
     if let Some(modified) = ticket.modified {
         facts.set_modified(modified);
     }
-    let closed = ticket.state == State::Closed;
-    let draft = Draft { facts, body: Body::Pieces(segments), closed, since: ticket.since };
+    // One that was being written waits from now on.
+    let since = if ticket.state == State::Writing { tickets.clock.now() } else { ticket.since };
+    facts.set_since(since);
+    let draft = Draft { facts, body: Body::Pieces(segments), closed, since };
     let write = move || {
         tickets.keep(&draft.facts, &draft.body, closed);
         draft
@@ -279,7 +285,20 @@ fn settle(ticket: &Ticket, segments: &mut Segments) -> Vec<Segment> {
     let whole = segments.whole();
     let open = |(segment, of): (&Segment, &Extent)| of.len.is_none() && !segment.ended && segment.end() == whole;
     let lost = segments.all().iter().zip(&ticket.segments).any(open);
-    segments.truncate(if lost || ticket.state == State::Kept { whole } else { whole.saturating_sub(1) })
+    let size = if lost || ticket.state == State::Kept { whole } else { whole.saturating_sub(1) };
+    segments.truncate(size.min(certain(ticket, segments)))
+}
+
+/// Up to where what is here was certainly not written over by what was lost: as far as the run under way was sealed.
+fn certain(ticket: &Ticket, segments: &Segments) -> u64 {
+    let run = segments.all().iter().zip(&ticket.segments).find(|(_, of)| of.len.is_none());
+    match (ticket.from, run) {
+        (None, _) => u64::MAX,
+        (Some(from), None) => from,
+        // Its last chunk is here.
+        (Some(_), Some((segment, _))) if segment.ended => u64::MAX,
+        (Some(_), Some((segment, _))) => segment.end(),
+    }
 }
 
 /// Removes the files of the spool that no draft needs; returns whose they were.

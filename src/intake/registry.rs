@@ -365,7 +365,7 @@ mod tests {
         first.set_held(5);
         second.set_held(7);
         second.set_sealed(6);
-        second.reach(7);
+        second.grow(7);
         other.set_held(100);
         let harbour = "harbour".parse().unwrap();
         assert_eq!((registry.bytes(&harbour, None), registry.under_way()), (12, 3));

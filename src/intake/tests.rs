@@ -15,6 +15,7 @@ use crate::ledger::Filter;
 
 mod companions;
 mod drafts;
+mod sizes;
 mod waiting;
 
 struct House {

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::facts::Facts;
 use super::lane::Lane;
-use super::order::{Order, Taken, missing};
+use super::order::{Order, Taken};
 use super::pipeline::{Broken, Cause, Stop};
 use super::writes::{Append, Writes};
 use super::{Closed, Inner, ending};
@@ -41,16 +41,12 @@ pub struct Upload {
     pub(super) checked: u64,
     /// None while it is one clean sequence; else the number of its segments, at most.
     pub(super) pieces: Option<usize>,
-    /// A size that was set beyond what was written.
-    pub(super) stretched: u64,
-    /// The size of an accepted file that it was opened over without emptying it: it must cover all of that.
-    pub(super) over: u64,
     pub(super) append: Option<Append>,
     pub(super) writes: Writes,
     /// A draft that is gone on with, and whether it was closed; none for a new upload.
     pub(super) resumed: Option<bool>,
-    /// The number of its segments then.
-    pub(super) began_with: usize,
+    /// Its size was set to something else.
+    pub(super) resized: bool,
 }
 
 /// The numbers that bound it.
@@ -96,7 +92,7 @@ impl Upload {
 
     /// The file's size as its client sees it.
     pub fn size(&self) -> u64 {
-        self.order.end().max(self.stretched).max(self.over)
+        self.facts.size()
     }
 
     /// Takes bytes at an offset. Waits while the worker is behind: that is the back-pressure. A future that is dropped
@@ -107,13 +103,17 @@ impl Upload {
     /// gets it too, and CLOSE does not accept: but a draft that was gone on with stays one when it was an offset.
     pub async fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.fault()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let offset = match &mut self.append {
             None => offset,
-            Some(append) => match append.place(offset, self.order.next()) {
+            Some(append) => match append.place(offset, self.facts.size()) {
                 Ok(offset) => offset,
                 Err(refusal) => return self.spare(refusal),
             },
         };
+        let passed = self.order.passed();
         let taken = self.order.take(offset, bytes);
         if let Taken::Refused(why) = taken {
             return self.spare(Refusal::unsupported(why));
@@ -123,8 +123,9 @@ impl Upload {
         {
             return self.spare(refusal);
         }
+        self.touch().await;
         self.writes.part(offset, bytes.len());
-        self.facts.set_as_closed(false);
+        self.facts.grow(offset.saturating_add(bytes.len() as u64));
         self.facts.set_widest(self.writes.widest());
         self.facts.set_held(self.facts.held() + bytes.len() as u64);
         match taken {
@@ -132,6 +133,9 @@ impl Upload {
                 self.torn = true;
                 if let Some(lane) = &mut self.lane {
                     lane.push(bytes).await;
+                    if offset < passed {
+                        lane.flush().await;
+                    }
                     while let Some(piece) = self.order.ready() {
                         lane.push(&piece).await;
                     }
@@ -146,9 +150,7 @@ impl Upload {
             }
             Taken::Held | Taken::Refused(_) => {}
         }
-        self.facts.set_size(self.order.end());
-        self.facts.reach(self.order.end());
-        if self.pieces.is_some() && self.order.end() > self.limits.size {
+        if self.pieces.is_some() && self.size() > self.limits.size {
             let most = format_size(self.limits.size);
             let why = format!(
                 "the file is larger than {most}, the most that this dataset takes: split it, or ask for a higher limit"
@@ -178,6 +180,18 @@ impl Upload {
         }
     }
 
+    /// From the first that is written to a draft on, it is not what its ticket says: before the client is answered, the
+    /// ticket is another.
+    async fn touch(&mut self) {
+        let first = self.resumed.is_some() && !self.writes.any() && !self.resized;
+        self.facts.set_as_closed(false);
+        if let (true, Some(lane)) = (first, &mut self.lane) {
+            self.torn = true;
+            lane.note().await;
+            self.torn = false;
+        }
+    }
+
     /// The same at a CLOSE; what is more than the places there may be is refused.
     pub(super) async fn spill_the_rest(&mut self) {
         match self.may_jump(self.order.jumps()) {
@@ -187,6 +201,7 @@ impl Upload {
     }
 
     async fn go(&mut self, at: u64, bytes: &[u8]) {
+        let passed = self.order.passed();
         let jump = self.order.go(at, bytes.len());
         let Some(lane) = &mut self.lane else { return };
         if jump {
@@ -194,6 +209,10 @@ impl Upload {
             lane.jump(at).await;
         }
         lane.push(bytes).await;
+        if at < passed {
+            // What is written over must not come back, whoever ends this session.
+            lane.flush().await;
+        }
     }
 
     fn may_jump(&self, jumps: usize) -> Result<(), Refusal> {
@@ -218,35 +237,32 @@ impl Upload {
     /// The upload has failed, or is one that is not cut.
     pub async fn set_size(&mut self, size: u64) -> Result<(), Refusal> {
         self.fault()?;
-        if size != self.size() {
-            self.facts.set_as_closed(false);
-        }
-        if size >= self.size() {
-            self.stretched = if size > self.order.end() { size } else { self.stretched };
+        // An interrupted OpenSSH sets the size that there is: after a loss that does not make the file whole.
+        if size == self.size() {
             return Ok(());
         }
-        (self.stretched, self.over) = (self.stretched.min(size), self.over.min(size));
-        if size < self.order.end() {
-            // Of what is held nothing is with the worker yet.
-            let handed = self.pieces.is_some() || size < self.order.next();
-            if handed {
-                self.may_jump(1).or_else(|refusal| self.spare(refusal))?;
-            }
-            self.order.truncate(size);
-            if handed {
-                self.pieces = Some(self.pieces.unwrap_or(1) + 1);
-                self.order.go(size, 0);
-                self.torn = true;
-                if let Some(lane) = &mut self.lane {
-                    lane.truncate(size).await;
-                }
-                self.torn = false;
-            }
-            self.facts.set_size(self.order.end());
-            self.facts.set_reached(self.order.end());
+        // Of what is held nothing is with the worker yet.
+        let handed = size < self.order.passed();
+        if handed {
+            self.may_jump(1).or_else(|refusal| self.spare(refusal))?;
         }
+        self.order.truncate(size);
+        self.facts.set_as_closed(false);
+        self.facts.resize(size);
         self.writes.cut(size);
-        Ok(())
+        self.resized = true;
+        self.torn = true;
+        if handed {
+            self.pieces = Some(self.pieces.unwrap_or(1) + 1);
+            self.order.go(size, 0);
+        }
+        match &mut self.lane {
+            Some(lane) if handed => lane.truncate(size).await,
+            Some(lane) => lane.note().await,
+            None => {}
+        }
+        self.torn = false;
+        self.fault()
     }
 
     /// Its content was found not to be acceptable: only CLOSE can make something of it, a rejection with its report.
@@ -313,15 +329,9 @@ impl Upload {
         ending::leave(&self.intake, &self.facts, handle, why)
     }
 
-    /// Its size was set to something else than what the draft had.
-    pub(super) fn was_cut(&self) -> bool {
-        self.stretched > 0 || self.pieces.is_none_or(|pieces| pieces > self.began_with)
-    }
-
-    /// Bytes that never came, in words, as far as this side knows.
+    /// Bytes of a clean sequence that never came, in words.
     pub(super) fn missing(&self) -> Option<String> {
-        let (end, size) = (self.order.end(), self.size());
-        self.order.missing().or_else(|| (size > end).then(|| missing(end, size)))
+        self.order.missing(self.facts.due())
     }
 
     /// Why it can no longer be accepted, if so.
