@@ -94,7 +94,7 @@ pub async fn run(
     let recorder = ledger.recorder();
     let access = Access::new(live.clone(), recorder.clone(), clock.clone());
     let intake = Intake::new(live.clone(), vault.clone(), ledger.clone(), clock.clone(), spool_key);
-    intake.adopt(&mut recovered);
+    intake.adopt(&mut recovered).await;
     let services = Arc::new(ssh::Services {
         config: live.clone(),
         access: access.clone(),

@@ -47,9 +47,25 @@ pub(super) fn admit<'a>(
     place: &Place,
     name: &FileName,
 ) -> Result<Admitted<'a>, Refusal> {
-    let Some(org) = config.orgs.get(org).filter(|org| !org.disabled) else {
-        return Err(Refusal::denied("your organisation's access is turned off: ask the operator of this gateway"));
-    };
+    if config.orgs.get(org).is_some_and(|org| org.disabled) {
+        return Err(turned_off());
+    }
+    admit_draft(config, org, place, name)
+}
+
+fn turned_off() -> Refusal {
+    Refusal::denied("your organisation's access is turned off: ask the operator of this gateway")
+}
+
+/// The same for a draft that is here, at a start: its organisation may be turned off just now, and on again before it
+/// expires.
+pub(super) fn admit_draft<'a>(
+    config: &'a Config,
+    org: &OrgId,
+    place: &Place,
+    name: &FileName,
+) -> Result<Admitted<'a>, Refusal> {
+    let org = config.orgs.get(org).ok_or_else(turned_off)?;
     let stands_for = working::stands_for(name, &config.intake.working_suffixes);
     let working = !stands_for.is_empty();
     let names = if working { stands_for } else { vec![name.clone()] };
@@ -134,13 +150,20 @@ pub fn directories(org: &Org) -> String {
 
 impl Inner {
     /// Whether an organisation may store more, and the disk has room. Asked at the beginning and every now and then:
-    /// concurrent uploads may overshoot by what comes in between.
-    pub(super) async fn room(&self, org: &OrgId, quota: u64, reserve: u64) -> Result<(), Refusal> {
+    /// concurrent uploads may overshoot by what comes in between. `besides`: the name that is to begin anew, whose draft
+    /// makes room for it.
+    pub(super) async fn room(
+        &self,
+        org: &OrgId,
+        quota: u64,
+        reserve: u64,
+        besides: Option<&(Place, FileName)>,
+    ) -> Result<(), Refusal> {
         let stored = self.ledger.stored_bytes(org).await.map_err(|error| {
             tracing::error!(%org, %error, "the ledger did not say how much an organisation stores");
             Refusal::failure("the gateway's records cannot be read at the moment: try again later")
         })?;
-        if stored.saturating_add(self.registry.bytes(org)) >= quota {
+        if stored.saturating_add(self.registry.bytes(org, besides)) >= quota {
             return Err(Refusal::denied(format!(
                 "your organisation's quota of {} is used up: wait until earlier files were loaded, or ask the operator of \
                  this gateway for more",

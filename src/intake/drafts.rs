@@ -10,9 +10,10 @@ use super::pipeline::{Broken, Finished, Stored};
 use super::registry::{Body, Draft, Found};
 use super::sealing::Origin;
 use super::segments::Segments;
-use super::upload::Upload;
+use super::upload::{Upload, failure_of_draft};
+use super::vouching::waits;
 use super::writes::Append;
-use super::{Closed, Intake, completing, ending, no_such_draft};
+use super::{Closed, Intake, completing, ending, joining, no_such_draft};
 use crate::access::Principal;
 use crate::audit::Kind;
 use crate::config::Config;
@@ -47,7 +48,7 @@ impl Intake {
     ) -> Result<Upload, Refusal> {
         let config = self.0.config.borrow().clone();
         let admitted = admit(&config, principal.org(), place, name)?;
-        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve).await?;
+        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve, None).await?;
         let draft = self.take(principal, place, name).await?;
         if draft.facts.dataset != admitted.dataset.name || admitted.vouches.is_some() {
             self.0.registry.keep(draft);
@@ -96,24 +97,51 @@ impl Intake {
         };
         let told = before.told();
         if !closed && told > 0 && told < segments.size() {
+            before.set_size(told);
             segments = self.0.cut(&before, segments, told, closed).await;
+        }
+        let most = config.intake.segments;
+        if joining::is_due(&segments, most) {
+            let origin = self.0.origin(admitted.org, before.upload);
+            let (joined, outcome) = joining::join(&self.0.tickets, &before, origin, segments, closed).await;
+            segments = joined;
+            if let Err(broken) = outcome {
+                tracing::error!(upload.id = %before.upload, org = %before.org, error = broken.detail, "a draft's segments could not be joined");
+                entry.stays = true;
+                self.0.keep(&before, Body::Pieces(segments), closed).await;
+                return Err(failure_of_draft(&broken));
+            }
+        }
+        if segments.all().len() >= most {
+            entry.stays = true;
+            self.0.keep(&before, Body::Pieces(segments), closed).await;
+            return Err(Refusal::unsupported(format!(
+                "this draft has gaps in {} places or more, and this gateway keeps no more apart: send the file again in \
+                 order, from its beginning",
+                most - 1
+            )));
         }
         let facts = Facts::new(principal, before.upload, before.began, admitted, before.label(), before.old);
         if let Some(modified) = before.modified() {
             facts.set_modified(modified);
         }
         facts.set_widest(before.widest());
-        let size = segments.size().max(if closed { before.size() } else { 0 });
+        // One that was closed may end in a gap.
+        let size = if closed { before.size() } else { segments.size() };
         facts.set_size(size);
-        facts.set_sealed(segments.whole().min(size));
+        facts.set_due(before.due());
+        facts.set_sealed(if closed { size } else { segments.whole() });
         facts.set_held(segments.held());
         facts.set_as_closed(closed);
-        let count = segments.all().len();
+        // What was kept of a lost one is less than its client has.
+        facts.set_reached(size + u64::from(!closed));
+        // What is written now is a segment of its own.
+        let count = segments.all().len() + 1;
         let origin: Origin = self.0.origin(admitted.org, before.upload);
-        let lane = Lane::resume(Pieces::resume(origin, Some(self.0.keeper(&facts)), segments));
+        let lane = Lane::resume(Pieces::resume(origin, Some(self.0.keeper(&facts)), segments, size));
         self.0.registry.resume(&facts, lane.handle());
         let mut upload = self.upload(config, admitted, facts, lane, size);
-        (upload.pieces, upload.began_with, upload.resumed) = (Some(count), count, Some(closed));
+        (upload.pieces, upload.resumed) = (Some(count), Some(closed));
         entry.stays = true;
         Ok(upload)
     }
@@ -146,8 +174,8 @@ impl Intake {
                 return Err(refusal);
             }
         };
+        facts.resize(size);
         let segments = self.0.cut(&facts, segments, size, closed).await;
-        facts.set_size(size);
         self.0.keep(&facts, Body::Pieces(segments), closed).await;
         Ok(())
     }
@@ -219,7 +247,7 @@ impl Intake {
                 facts.size()
             )));
         }
-        let waits = !admitted.working && ending::waits(&self.0, &facts, &to.0, &to.1).await?;
+        let waits = !admitted.working && waits(&self.0, &facts, &to.0, &to.1).await?;
         if admitted.working || waits {
             let event = ending::renamed(&facts, actor, &to.0, &to.1, self.0.clock.now());
             let Some(replaced) = self.0.registry.relabel(&facts, to.0, to.1) else { return Err(completing(from.1)) };
@@ -268,7 +296,7 @@ impl Intake {
 }
 
 /// A draft's segments, whether or not it is one whole file already.
-async fn pieces(body: Body) -> Result<Segments, Broken> {
+pub(super) async fn pieces(body: Body) -> Result<Segments, Broken> {
     match body {
         Body::Pieces(segments) => Ok(segments),
         Body::Whole(Finished { stored: Stored::Draft(sealed), .. }) => {

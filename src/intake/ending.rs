@@ -10,16 +10,17 @@ use tokio::task::JoinHandle;
 
 use super::consolidation::consolidate;
 use super::facts::{Facts, Vouches};
-use super::lane::{self, Ended as Came};
+use super::lane;
 use super::pipeline::{Broken, Finished, Stop, Stored, Want};
 use super::registry::{Body, Draft};
 use super::segments::Segments;
 use super::upload::Upload;
+use super::vouching::waits;
+use super::work::Ended as Came;
 use super::{Closed, Inner, order};
 use crate::audit::{Event, Kind, Restricted};
 use crate::check::{ErrorType, Outcome};
-use crate::config::Completion;
-use crate::ledger::{Ended, Vouched};
+use crate::ledger::Ended;
 use crate::types::*;
 
 /// An upload's entry in the registry goes when this does, whatever ends the task that holds it.
@@ -49,6 +50,8 @@ pub(super) struct End {
     pub name: FileName,
     /// It ends as a broken off upload does, and was not renamed or marked as whole.
     pub interrupted: bool,
+    /// It gets its name by this, which is told when it has.
+    pub renamed: bool,
     /// What it was put together from: gone, with its keys, before the ledger is asked to accept it.
     pub segments: Option<Segments>,
 }
@@ -57,14 +60,23 @@ pub(super) struct End {
 pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     let (intake, facts) = (upload.intake.clone(), upload.facts.clone());
     let waits = !upload.working && waits(&intake, &facts, &facts.label().0, &upload.final_name).await?;
-    if let (Some(closed), Ok(()), false) = (upload.resumed, upload.fault(), upload.writes.any() || upload.was_cut())
+    if let (Some(closed), Ok(()), false) = (upload.resumed, upload.fault(), upload.writes.any() || upload.resized)
         && (!closed || upload.working || waits)
     {
         return untouched(upload, closed).await;
     }
     let waits = waits || upload.working;
     if upload.pieces.is_some() && upload.fault().is_ok() {
-        upload.spill().await;
+        upload.spill_the_rest().await;
+    }
+    if let (true, Err(refusal)) = (upload.is_spared(), upload.fault()) {
+        upload.leave(&refusal.reason).await;
+        return Err(refusal);
+    }
+    if upload.fault().is_ok() && upload.size() < facts.due() {
+        // A loss has shown its client less than there was, and not even that came again.
+        upload.leave("it was closed before it was whole").await;
+        return Err(not_whole(facts.size(), "Go"));
     }
     let unfit = unfit(&upload);
     if !facts.end() {
@@ -93,8 +105,9 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
     };
     let (actor, gateway, place) = (facts.actor.clone(), upload.gateway.clone(), facts.label().0);
     let name = upload.final_name.clone();
-    let (interrupted, segments) = (upload.writes.look_interrupted(), None);
-    let end = End { intake: intake.clone(), facts: facts.clone(), actor, gateway, place, name, interrupted, segments };
+    let (interrupted, renamed, segments) = (upload.writes.look_interrupted(), false, None);
+    let (intake_too, facts_too) = (intake.clone(), facts.clone());
+    let end = End { intake: intake_too, facts: facts_too, actor, gateway, place, name, interrupted, renamed, segments };
     let finished = match came {
         Came::Whole(finished) => finished,
         Came::Pieces(segments) if waits && unfit.is_none() => {
@@ -102,9 +115,8 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
             return Ok(end.keep_closed(Body::Pieces(segments)).await);
         }
         Came::Pieces(segments) => {
-            let size = upload.size();
             entry.stays = true;
-            return end.put_together(segments, size, unfit).await;
+            return end.put_together(segments, unfit).await;
         }
     };
     facts.set_size(finished.size);
@@ -112,34 +124,14 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         return end.comes_to(unfit_for(finished, refusal)).await;
     }
     if waits && finished.outcome.report.acceptable() {
+        let body = match intake.at_rest(finished).await {
+            Ok(body) => body,
+            Err(broken) => return Err(intake.broken(&facts, &broken).await),
+        };
         entry.stays = true;
-        return Ok(end.keep_closed(Body::Whole(finished)).await);
+        return Ok(end.keep_closed(body).await);
     }
     end.comes_to(finished).await
-}
-
-/// Whether a file that is closed, or renamed, under a final name waits for what completes it: its marker, or its companion
-/// if that has not come.
-///
-/// # Errors
-/// The ledger does not say.
-pub(super) async fn waits(intake: &Inner, facts: &Facts, place: &Place, name: &FileName) -> Result<bool, Refusal> {
-    if facts.demands.vouches.is_some() {
-        return Ok(false);
-    }
-    match facts.demands.complete {
-        Completion::Close => Ok(false),
-        Completion::Marker(_) => Ok(true),
-        Completion::Companion => {
-            let (org, dataset) = (facts.org.clone(), facts.dataset.clone());
-            let about = Vouched { org, dataset, place: place.clone(), name: name.clone() };
-            let (_, companions) = intake.ledger.companions(&about).await.map_err(|error| {
-                tracing::error!(upload.id = %facts.upload, %error, "the ledger did not say whether a companion waits");
-                Refusal::failure("the gateway's records cannot be read at the moment: try again later")
-            })?;
-            Ok(!companions.iter().any(|companion| companion.used.is_none()))
-        }
-    }
 }
 
 /// A draft was opened and closed, and nothing was written: it stays what it was.
@@ -156,15 +148,19 @@ async fn untouched(mut upload: Upload, closed: bool) -> Result<Closed, Refusal> 
         Err(broken) => return Err(intake.broken(&facts, &broken).await),
     };
     entry.stays = true;
-    let size = segments.size();
+    let size = facts.size();
     intake.keep(&facts, Body::Pieces(segments), closed).await;
     if closed {
         return Ok(Closed::Draft { size });
     }
-    Err(Refusal::failure(format!(
-        "the upload is not whole: its connection was lost, and {size} bytes of it are here. Nothing was written now; go on \
-         from there, or send it again from its beginning"
-    )))
+    Err(not_whole(size, "Nothing was written now; go"))
+}
+
+fn not_whole(size: u64, go: &str) -> Refusal {
+    Refusal::failure(format!(
+        "the upload is not whole: its connection was lost, and {size} bytes of it are here. {go} on from there, or send it \
+         again from its beginning"
+    ))
 }
 
 /// What else the check found in a part of a file may be a consequence of why it is unfit.
@@ -204,28 +200,16 @@ async fn completed(
 ) -> Result<Closed, Refusal> {
     let Draft { facts, body, .. } = draft;
     let mut entry = Entry { intake: intake.clone(), upload: facts.upload, stays: false };
-    if facts.label() != (place.clone(), name.clone()) {
-        intake.recorder.record(renamed(&facts, actor.clone(), &place, &name, intake.clock.now())).await;
-    }
-    let end = End {
-        intake,
-        facts: facts.clone(),
-        actor,
-        gateway,
-        place: place.clone(),
-        name: name.clone(),
-        interrupted: false,
-        segments: None,
-    };
+    let (interrupted, renamed, segments) = (false, true, None);
+    let end = End { intake, facts, actor, gateway, place, name, interrupted, renamed, segments };
     match body {
         Body::Whole(finished) => {
-            facts.relabel(place, name);
+            end.take_name().await;
             end.comes_to(finished).await
         }
         Body::Pieces(segments) => {
             entry.stays = true;
-            let size = facts.size();
-            end.put_together(segments, size, None).await
+            end.put_together(segments, None).await
         }
     }
 }
@@ -246,15 +230,11 @@ impl End {
 
     /// A draft of several segments is read once more, and comes to its end; when the gateway fails over that, it stays a
     /// draft.
-    async fn put_together(
-        mut self,
-        segments: Segments,
-        size: u64,
-        mut unfit: Option<Refusal>,
-    ) -> Result<Closed, Refusal> {
+    async fn put_together(mut self, segments: Segments, mut unfit: Option<Refusal>) -> Result<Closed, Refusal> {
         let mut entry = Entry { intake: self.intake.clone(), upload: self.facts.upload, stays: false };
-        let mut read = size;
-        if let Some((from, to)) = segments.gap(size) {
+        let refused = unfit.clone();
+        let mut read = self.facts.due();
+        if let Some((from, to)) = segments.gap(read) {
             unfit.get_or_insert_with(|| Refusal::rejected(order::missing(from, to)));
             read = from;
         }
@@ -266,13 +246,20 @@ impl End {
         let (segments, came) = consolidate(&self, segments, read, want).await;
         let finished = match came {
             Ok(finished) => finished,
+            Err(_) if let Some(refused) = refused => {
+                // Something of it was not taken, which nobody would know of the draft that it were.
+                self.intake.aborted(&self.facts, &refused.reason).await;
+                let _ = tokio::task::spawn_blocking(move || drop(segments)).await;
+                let what = "the file was not taken, and the gateway could not record why";
+                return Err(Refusal::failure(format!("{what}: {}", refused.reason)));
+            }
             Err(refusal) => {
                 entry.stays = true;
                 self.intake.keep(&self.facts, Body::Pieces(segments), true).await;
                 return Err(refusal);
             }
         };
-        self.facts.relabel(self.place.clone(), self.name.clone());
+        self.take_name().await;
         self.segments = Some(segments);
         self.facts.set_size(finished.size);
         let finished = match unfit {

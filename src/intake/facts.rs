@@ -64,10 +64,15 @@ pub(super) enum Vouches {
 /// What changes about an upload.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Bytes received; without a gap, but where a client left one.
+    /// Its size, as its client is shown it: that of a plain file, which is behind the last byte that was written or where
+    /// the size was set; after a loss, what can be gone on with.
     size: AtomicU64,
+    /// The size that it must have to be complete: that of a plain file, which no loss makes smaller.
+    due: AtomicU64,
     /// Bytes that are sealed without a gap from the start: what would be left if the connection were lost now.
     sealed: AtomicU64,
+    /// Behind the last byte that its client is known to have.
+    reached: AtomicU64,
     /// Bytes that it takes in the spool.
     held: AtomicU64,
     /// The size that was last told to somebody who may go on with it; none yet is 0.
@@ -78,6 +83,8 @@ pub(super) struct Progress {
     as_closed: AtomicBool,
     /// The time that the client wants kept.
     modified: Mutex<Option<Timestamp>>,
+    /// Since when it waits as a draft.
+    since: Mutex<Option<Timestamp>>,
     ended: AtomicBool,
     /// Why somebody else ended it, for the one who holds it.
     why: OnceLock<String>,
@@ -130,11 +137,40 @@ impl Facts {
     pub(super) fn set_size(&self, size: u64) {
         self.progress.size.store(size, Ordering::Relaxed);
     }
+    pub(super) fn due(&self) -> u64 {
+        self.progress.due.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_due(&self, size: u64) {
+        self.progress.due.store(size, Ordering::Relaxed);
+    }
+    /// Bytes were written, up to before `end`.
+    pub(super) fn grow(&self, end: u64) {
+        for size in [&self.progress.size, &self.progress.due, &self.progress.reached] {
+            size.fetch_max(end, Ordering::Relaxed);
+        }
+    }
+    /// Somebody set its size.
+    pub(super) fn resize(&self, size: u64) {
+        self.set_size(size);
+        self.set_due(size);
+        self.progress.reached.fetch_min(size, Ordering::Relaxed);
+    }
     pub(super) fn sealed(&self) -> u64 {
         self.progress.sealed.load(Ordering::Relaxed)
     }
     pub(super) fn set_sealed(&self, size: u64) {
         self.progress.sealed.store(size, Ordering::Relaxed);
+    }
+    pub(super) fn set_reached(&self, end: u64) {
+        self.progress.reached.store(end, Ordering::Relaxed);
+    }
+    /// How much a lost connection leaves of `whole` bytes without a gap: always less than what its client has, who finds
+    /// something left to send then, and to close. A closed draft that nothing was written to is whole as it is.
+    pub(super) fn left_of(&self, whole: u64) -> u64 {
+        match self.is_as_closed() {
+            true => whole,
+            false => whole.min(self.progress.reached.load(Ordering::Relaxed).saturating_sub(1)),
+        }
     }
     pub(super) fn held(&self) -> u64 {
         self.progress.held.load(Ordering::Relaxed)
@@ -166,6 +202,12 @@ impl Facts {
     }
     pub(super) fn set_modified(&self, modified: Timestamp) {
         *lock(&self.progress.modified) = Some(modified);
+    }
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        *lock(&self.progress.since)
+    }
+    pub(super) fn set_since(&self, since: Timestamp) {
+        *lock(&self.progress.since) = Some(since);
     }
 
     /// Claims the right to end this upload; true for the first only.

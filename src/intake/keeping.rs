@@ -5,19 +5,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drafts::pieces;
 use super::facts::Facts;
+use super::pipeline::{Broken, Finished};
 use super::registry::{Body, Draft};
 use super::segments::Segments;
 use super::{Inner, Intake, Recovered, ending};
-use crate::audit::Kind;
+use crate::audit::{Kind, Restricted};
 use crate::types::*;
+
+/// Runs of restricted rows that all closed drafts may hold together: 64 MiB.
+pub(super) const RESTRICTED: usize = 4 * Restricted::MOST;
 
 impl Intake {
     /// Takes over the drafts that a recovery found, before anybody comes in.
-    pub fn adopt(&self, recovered: &mut Recovered) {
+    pub async fn adopt(&self, recovered: &mut Recovered) {
         for draft in recovered.drafts.drain(..) {
             // Two of one name: the newer counts, as when they were made.
-            drop(self.0.registry.keep(draft));
+            let replaced = self.0.registry.keep(draft);
+            self.0.replaced(replaced, &Actor::gateway()).await;
         }
     }
 
@@ -66,6 +72,14 @@ impl Intake {
         }
     }
 
+    /// Waits until what sessions handed over is done; for a kill that leaves nothing behind that still writes.
+    #[cfg(test)]
+    pub(crate) async fn workers_rest(&self) {
+        for (_, handle) in self.0.registry.running() {
+            handle.rests().await;
+        }
+    }
+
     /// Uploads under way, and drafts closed so lately that their client may be about to rename them; the drain waits for
     /// zero.
     pub fn unsettled(&self, lately: Duration) -> usize {
@@ -80,21 +94,36 @@ impl Inner {
         self.clock.now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok()
     }
 
-    /// What a lost connection left becomes a draft: the part of it that has no gap; a closed one that nothing was written
-    /// to stays closed. False when there is nothing to keep, or a newer upload has its name.
+    /// What a lost connection left becomes a draft: the part of it that has no gap, and less than its client has; a closed
+    /// one that nothing was written to stays as it was. False when there is nothing to keep, or a newer upload has its name.
     pub(super) async fn kept(&self, facts: &Arc<Facts>, segments: Segments) -> bool {
-        let whole = segments.whole();
+        let (closed, whole) = (facts.is_as_closed(), facts.left_of(segments.whole()));
         let (place, name) = facts.label();
         let newer = self.ledger.find(&facts.org, &place, &name, facts.began).await;
-        if whole == 0 || self.registry.is_outdated(facts) || matches!(newer, Ok(Some(_))) {
+        if (whole == 0 && !closed) || self.registry.is_outdated(facts) || matches!(newer, Ok(Some(_))) {
             let _ = tokio::task::spawn_blocking(move || drop(segments)).await;
             return false;
         }
-        let closed = facts.is_as_closed();
-        let segments = self.cut(facts, segments, whole, closed).await;
-        facts.set_size(whole);
+        let segments = match closed {
+            true => segments,
+            false => {
+                facts.set_size(whole);
+                self.cut(facts, segments, whole, closed).await
+            }
+        };
         self.keep(facts, Body::Pieces(segments), closed).await;
         true
+    }
+
+    /// A closed draft as it waits: judged. One whose restricted rows would be too many, beside those of the others, holds
+    /// none, and is judged again when it is completed.
+    pub(super) async fn at_rest(&self, finished: Finished) -> Result<Body, Broken> {
+        let runs = finished.outcome.restricted.ranges.len();
+        let body = Body::Whole(finished);
+        match runs > 0 && self.registry.restricted() + runs > RESTRICTED {
+            true => pieces(body).await.map(Body::Pieces),
+            false => Ok(body),
+        }
     }
 
     /// Cuts a draft's segments, its ticket first.
@@ -119,6 +148,8 @@ impl Inner {
         if let Body::Pieces(segments) = &body {
             facts.set_held(segments.held());
         }
+        let since = self.clock.now();
+        facts.set_since(since);
         let (tickets, shared) = (self.tickets.clone(), facts.clone());
         let written = tokio::task::spawn_blocking(move || {
             tickets.keep(&shared, &body, closed);
@@ -126,7 +157,7 @@ impl Inner {
         });
         // It cannot panic; should it, the draft is gone, and the next start tells of it.
         let Ok(body) = written.await else { return };
-        let replaced = self.registry.keep(Draft { facts: facts.clone(), body, closed, since: self.clock.now() });
+        let replaced = self.registry.keep(Draft { facts: facts.clone(), body, closed, since });
         self.replaced(replaced, &facts.actor).await;
     }
 

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::pieces::Pieces;
-use super::pipeline::{Broken, Finished, Pipeline, Seed, Stop, Want};
+use super::pipeline::{Broken, Pipeline, Seed, Stop, Want};
 use super::segments::Segments;
+use super::work::{Ended, Work};
 
 /// Bytes of one buffer between session and worker.
 pub(super) const BUFFER: usize = 256 * 1024;
@@ -56,28 +57,14 @@ enum Engine {
     Gone,
 }
 
-/// What the worker works on.
-enum Work {
-    /// One clean sequence from the start, judged as it comes.
-    Pass(Box<Pipeline>),
-    Pieces(Box<Pieces>),
-}
-
-/// What a session's bytes came to.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "made once for each upload, and matched at once")]
-pub(super) enum Ended {
-    Whole(Finished),
-    /// Not judged yet.
-    Pieces(Segments),
-}
-
 enum Job {
     Data(Vec<u8>, Option<OwnedSemaphorePermit>),
     /// The next bytes belong there.
-    Jump(u64, OwnedSemaphorePermit),
+    Jump(u64, oneshot::Sender<()>),
     /// What lies behind is gone.
-    Truncate(u64, OwnedSemaphorePermit),
+    Truncate(u64, oneshot::Sender<()>),
+    /// The ticket is to be written anew.
+    Note(oneshot::Sender<()>),
     Sync(oneshot::Sender<Result<(), Broken>>),
     /// The bytes that there must be by then.
     Finish(Want, u64, oneshot::Sender<Result<Ended, Broken>>),
@@ -139,24 +126,40 @@ impl Lane {
         self.shared.run(state);
     }
 
-    /// The next bytes belong at `at`. Waits while the worker is behind.
-    pub(super) async fn jump(&mut self, at: u64) {
-        self.tell(|slot| Job::Jump(at, slot)).await;
-    }
-
-    /// What lies behind `size` is gone, and the next bytes belong there. Waits while the worker is behind.
-    pub(super) async fn truncate(&mut self, size: u64) {
-        self.tell(|slot| Job::Truncate(size, slot)).await;
-    }
-
-    async fn tell(&mut self, job: impl FnOnce(OwnedSemaphorePermit) -> Job) {
+    /// Gives the worker all that came so far.
+    pub(super) async fn flush(&mut self) {
         if !self.filling.is_empty() {
             self.hand_over().await;
         }
-        let Ok(slot) = self.shared.slots.clone().acquire_owned().await else { return };
-        let mut state = self.shared.state();
-        state.queue.push_back(job(slot));
-        self.shared.run(state);
+    }
+
+    /// The next bytes belong at `at`. Waits until the ticket says so.
+    pub(super) async fn jump(&mut self, at: u64) {
+        self.tell(|told| Job::Jump(at, told)).await;
+    }
+
+    /// What lies behind `size` is gone, and the next bytes belong there. Waits until the ticket says so.
+    pub(super) async fn truncate(&mut self, size: u64) {
+        self.tell(|told| Job::Truncate(size, told)).await;
+    }
+
+    /// What a ticket says of the upload has changed. Waits until the ticket, if it has one, says so.
+    pub(super) async fn note(&mut self) {
+        if !matches!(self.shared.state().engine, Engine::Seed(_)) {
+            self.tell(Job::Note).await;
+        }
+    }
+
+    /// A worker that is gone answers, too; [`Lane::stop`] knows why.
+    async fn tell(&mut self, job: impl FnOnce(oneshot::Sender<()>) -> Job) {
+        self.flush().await;
+        let (told, answer) = oneshot::channel();
+        {
+            let mut state = self.shared.state();
+            state.queue.push_back(job(told));
+            self.shared.run(state);
+        }
+        let _ = answer.await;
     }
 
     /// Doubles from the first write's size to [`BUFFER`]: an upload that sends little holds little.
@@ -216,6 +219,18 @@ impl Handle {
             self.0.run(state);
         }
         answer.await.ok().flatten()
+    }
+
+    /// Waits until its worker has done all that it was given.
+    #[cfg(test)]
+    pub(super) async fn rests(&self) {
+        let busy = || {
+            let state = self.0.state();
+            matches!(state.engine, Engine::Away) || !state.queue.is_empty()
+        };
+        while busy() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 
     /// Stops the worker soon, and removes the spool. What was queued is dropped. Does not wait.
@@ -319,8 +334,14 @@ impl Worker {
                 }
                 Some(work)
             }
-            (work, Job::Jump(at, _slot)) => self.in_pieces(work, |pieces| pieces.jump(at)),
-            (work, Job::Truncate(size, _slot)) => self.in_pieces(work, |pieces| pieces.truncate(size)),
+            (work, Job::Jump(at, _told)) => self.in_pieces(work, |pieces| pieces.jump(at)),
+            (work, Job::Truncate(size, _told)) => self.in_pieces(work, |pieces| pieces.truncate(size)),
+            (mut work, Job::Note(_told)) => {
+                if let Err(broken) = work.note() {
+                    let _ = self.shared.stop.set(Stop::Broken(broken));
+                }
+                Some(work)
+            }
             (mut work, Job::Sync(told)) => {
                 let _ = told.send(work.sync());
                 Some(work)
@@ -362,60 +383,6 @@ impl Worker {
     }
 }
 
-impl Work {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        match self {
-            Work::Pass(pipeline) => pipeline.push(bytes),
-            Work::Pieces(pieces) => pieces.push(bytes).map_err(Stop::Broken),
-        }
-    }
-
-    fn sync(&mut self) -> Result<(), Broken> {
-        match self {
-            Work::Pass(pipeline) => pipeline.sync(),
-            Work::Pieces(pieces) => pieces.sync(),
-        }
-    }
-
-    /// Bytes that came in this session.
-    fn received(&self) -> u64 {
-        match self {
-            Work::Pass(pipeline) => pipeline.size(),
-            Work::Pieces(pieces) => pieces.received(),
-        }
-    }
-
-    fn finish(self, want: Want) -> Result<Ended, Broken> {
-        match self {
-            Work::Pass(pipeline) => pipeline.finish(want).map(Ended::Whole),
-            Work::Pieces(pieces) => pieces.end().map(Ended::Pieces),
-        }
-    }
-
-    /// Its ticket goes: nobody else writes one any more.
-    fn forget(&self) {
-        let keeper = match self {
-            Work::Pass(pipeline) => pipeline.keeper(),
-            Work::Pieces(pieces) => pieces.keeper(),
-        };
-        if let Some(keeper) = keeper {
-            keeper.forget();
-        }
-    }
-
-    fn cut(self) -> Option<Segments> {
-        match self {
-            Work::Pass(pipeline) => {
-                let (_, _, segment) = pipeline.into_segment(false).ok()?;
-                let mut segments = Segments::default();
-                segments.push(segment?);
-                Some(segments)
-            }
-            Work::Pieces(pieces) => pieces.cut().ok(),
-        }
-    }
-}
-
 impl Drop for Worker {
     fn drop(&mut self) {
         // `Away` would now mean the next worker, whose queue must not be touched.
@@ -443,7 +410,7 @@ mod tests {
     use crate::check::Format;
 
     impl Ended {
-        pub(in super::super) fn whole(self) -> Finished {
+        pub(in super::super) fn whole(self) -> super::super::pipeline::Finished {
             match self {
                 Ended::Whole(finished) => finished,
                 Ended::Pieces(_) => panic!("it came in pieces"),

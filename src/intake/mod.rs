@@ -25,7 +25,7 @@
 //!
 //! An upload that was only opened holds the last line; one that sent little holds little more. The number of uploads is
 //! bounded by `limits.handles_per_session` and `intake.uploads_per_org`. A closed draft holds the last line, its remarks and
-//! restricted rows, or a companion's text.
+//! restricted rows (those of all of them 64 MiB at most), or a companion's text.
 
 mod admit;
 mod companion;
@@ -33,6 +33,7 @@ mod consolidation;
 mod drafts;
 mod ending;
 mod facts;
+mod joining;
 mod keeping;
 mod lane;
 mod order;
@@ -49,6 +50,7 @@ mod tests;
 mod ticket;
 mod upload;
 mod vouching;
+mod work;
 mod working;
 mod writes;
 
@@ -165,10 +167,11 @@ impl Intake {
         self.0.takes(principal)?;
         let config = self.0.config.borrow().clone();
         let admitted = admit(&config, principal.org(), place, name)?;
-        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve).await?;
+        let label = (place.clone(), name.clone());
+        self.0.room(principal.org(), admitted.org.quota, config.intake.reserve, Some(&label)).await?;
 
         let began = self.0.clock.now();
-        let facts = Facts::new(principal, UploadId::new(began), began, &admitted, (place.clone(), name.clone()), false);
+        let facts = Facts::new(principal, UploadId::new(began), began, &admitted, label, false);
         let lane = Lane::new(self.0.seed(&config, &admitted, &facts, 0, true).await?);
         if !self.0.registry.enter(&facts, lane.handle(), config.intake.uploads_per_org) {
             return Err(Refusal::denied(format!(
@@ -177,11 +180,11 @@ impl Intake {
             )));
         }
         // From here on, dropping it ends it.
-        let mut upload = self.upload(&config, &admitted, facts, lane, 0);
-        upload.over = over;
+        let upload = self.upload(&config, &admitted, facts, lane, 0);
         let event = ending::event(&upload.facts, Kind::UploadBegun, principal.actor().clone(), began);
         self.0.recorder.record(event).await;
         self.0.replaced(self.0.registry.take_namesakes(&upload.facts), principal.actor()).await;
+        upload.facts.resize(over);
         Ok(upload)
     }
 
@@ -195,6 +198,7 @@ impl Intake {
             working: admitted.working,
             gateway: config.server.name.clone(),
             stopped: None,
+            spared: false,
             torn: false,
             limits: Limits {
                 quota: admitted.org.quota,
@@ -204,19 +208,17 @@ impl Intake {
             },
             checked: facts.held(),
             pieces: None,
-            stretched: 0,
-            over: 0,
             append: None,
             writes: Writes::after(facts.widest()),
             resumed: None,
-            began_with: 0,
+            resized: false,
             facts,
         }
     }
 
     /// Bytes that the organisation's uploads under way and drafts hold, for its quota.
     pub fn bytes_under_way(&self, org: &OrgId) -> u64 {
-        self.0.registry.bytes(org)
+        self.0.registry.bytes(org, None)
     }
 
     /// Refuses every further upload; those under way go on, and drafts may still be renamed. For the drain.

@@ -16,8 +16,8 @@ pub(super) struct Order {
     /// Bytes held.
     bytes: usize,
     window: usize,
-    /// Behind the last byte that was written anywhere.
-    end: u64,
+    /// Behind the last byte that was handed on.
+    passed: u64,
 }
 
 /// What to do with a write.
@@ -35,17 +35,12 @@ pub(super) enum Taken {
 impl Order {
     /// `at`: the size of the draft that is gone on with, 0 for a new upload.
     pub(super) fn new(at: u64, window: usize) -> Self {
-        Self { next: at, held: BTreeMap::new(), bytes: 0, window, end: at }
+        Self { next: at, held: BTreeMap::new(), bytes: 0, window, passed: at }
     }
 
-    /// The end of the run under way.
-    pub(super) fn next(&self) -> u64 {
-        self.next
-    }
-
-    /// Behind the last byte that was written anywhere.
-    pub(super) fn end(&self) -> u64 {
-        self.end
+    /// Behind the last byte that was handed on: what belongs before it writes over something, and is not held.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed
     }
 
     pub(super) fn take(&mut self, offset: u64, bytes: &[u8]) -> Taken {
@@ -58,27 +53,32 @@ impl Order {
         }
         let overlaps = self.held.range(..end).next_back().is_some_and(|(at, held)| at + held.len() as u64 > offset);
         let full = self.bytes + bytes.len() > self.window || self.held.len() >= PIECES;
-        let taken = match () {
-            () if offset < self.next || overlaps => Taken::Elsewhere,
+        match () {
+            () if overlaps => Taken::Elsewhere,
             () if offset == self.next => {
-                self.next = end;
+                self.pass(end);
                 Taken::Now
             }
+            () if offset < self.passed => Taken::Elsewhere,
             () if full => Taken::Elsewhere,
             () => {
                 self.bytes += bytes.len();
                 self.held.insert(offset, bytes.to_vec());
                 Taken::Held
             }
-        };
-        self.end = self.end.max(end);
-        taken
+        }
+    }
+
+    /// Bytes up to before `next` are handed on.
+    fn pass(&mut self, next: u64) {
+        self.next = next;
+        self.passed = self.passed.max(next);
     }
 
     /// A held piece whose turn has come.
     pub(super) fn ready(&mut self) -> Option<Vec<u8>> {
         let piece = self.held.remove(&self.next)?;
-        self.next += piece.len() as u64;
+        self.pass(self.next + piece.len() as u64);
         self.bytes -= piece.len();
         Some(piece)
     }
@@ -104,7 +104,7 @@ impl Order {
     /// The next `len` bytes belong at `offset`; whether that is a jump.
     pub(super) fn go(&mut self, offset: u64, len: usize) -> bool {
         let jump = offset != self.next;
-        self.next = offset + len as u64;
+        self.pass(offset + len as u64);
         jump
     }
 
@@ -116,12 +116,14 @@ impl Order {
             last.get_mut().truncate(room);
         }
         self.bytes = self.held.values().map(Vec::len).sum();
-        (self.next, self.end) = (self.next.min(size), self.end.min(size));
+        (self.next, self.passed) = (self.next.min(size), self.passed.min(size));
     }
 
-    /// What never arrived before what is held, as words of a refusal; none when nothing is held.
-    pub(super) fn missing(&self) -> Option<String> {
-        Some(missing(self.next, *self.held.keys().next()?))
+    /// What never arrived of a clean sequence that is to have `size` bytes, as words of a refusal: what is before the first
+    /// that is held, or before its end.
+    pub(super) fn missing(&self, size: u64) -> Option<String> {
+        let to = self.held.keys().next().copied().unwrap_or(size);
+        (to > self.next).then(|| missing(self.next, to))
     }
 }
 
@@ -173,8 +175,8 @@ mod tests {
     #[test]
     fn pieces_in_any_order_come_out_in_order() {
         let (file, jumps, order) = run(100, &[(4, b"ef"), (2, b"cd"), (0, b"ab"), (8, b"i"), (6, b"gh"), (9, b"")]);
-        assert_eq!((file.as_slice(), jumps, order.missing()), (b"abcdefghi".as_slice(), 0, None));
-        assert_eq!((order.next(), order.end(), order.bytes), (9, 9, 0));
+        assert_eq!((file.as_slice(), jumps, order.missing(9)), (b"abcdefghi".as_slice(), 0, None));
+        assert_eq!((order.next, order.passed(), order.bytes), (9, 9, 0));
     }
 
     #[test]
@@ -188,7 +190,19 @@ mod tests {
     #[test]
     fn a_patched_header_goes_on_at_the_end_when_the_window_is_full() {
         let (file, jumps, order) = run(2, &[(0, b"abcd"), (0, b"AB"), (4, b"ef"), (6, b"gh")]);
-        assert_eq!((file.as_slice(), jumps, order.next()), (b"ABcdefgh".as_slice(), 2, 8));
+        assert_eq!((file.as_slice(), jumps, order.next), (b"ABcdefgh".as_slice(), 2, 8));
+    }
+
+    #[test]
+    fn what_writes_over_something_is_never_held() {
+        let mut order = Order::new(0, 100);
+        assert_eq!((order.take(0, b"abcdef"), order.take(7, b"h")), (Taken::Now, Taken::Held));
+        assert_eq!(order.take(0, b"A"), Taken::Elsewhere);
+        while let Some((at, piece)) = order.spill() {
+            order.go(at, piece.len());
+        }
+        order.go(0, 1);
+        assert_eq!((order.take(3, b"D"), order.take(9, b"j")), (Taken::Elsewhere, Taken::Held));
     }
 
     #[test]
@@ -210,9 +224,9 @@ mod tests {
         assert_eq!(order.take(0, b"ab"), Taken::Now);
         assert_eq!((order.take(4, b"efgh"), order.take(10, b"k")), (Taken::Held, Taken::Held));
         order.truncate(6);
-        assert_eq!((order.bytes, order.end(), order.next()), (2, 6, 2));
+        assert_eq!((order.bytes, order.passed(), order.next), (2, 2, 2));
         order.truncate(1);
-        assert_eq!((order.bytes, order.end(), order.next(), order.missing()), (0, 1, 1, None));
+        assert_eq!((order.bytes, order.passed(), order.next, order.missing(1)), (0, 1, 1, None));
     }
 
     #[test]
@@ -220,7 +234,10 @@ mod tests {
         let mut order = Order::new(0, 100);
         order.take(0, b"ab");
         order.take(4, b"e");
-        assert!(order.missing().unwrap().contains("bytes 2 to 3 of the file never arrived"));
+        assert!(order.missing(5).unwrap().contains("bytes 2 to 3 of the file never arrived"));
+        order.truncate(3);
+        assert!(order.missing(3).unwrap().contains("bytes 2 to 2 of the file never arrived"));
+        assert_eq!(order.missing(2), None);
         assert!(matches!(order.take(u64::MAX, b"xy"), Taken::Refused(_)));
     }
 }

@@ -6,7 +6,7 @@
 
 use super::pipeline::{Broken, Pipeline, Stop};
 use super::sealing::{Origin, Sealing};
-use super::segments::Segments;
+use super::segments::{Segment, Segments};
 use super::ticket::Keeper;
 
 pub(super) struct Pieces {
@@ -27,11 +27,12 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// A draft is gone on with.
-    pub(super) fn resume(mut origin: Origin, keeper: Option<Keeper>, segments: Segments) -> Self {
+    /// A draft of `size` bytes is gone on with: the next bytes belong behind them.
+    pub(super) fn resume(mut origin: Origin, keeper: Option<Keeper>, segments: Segments, size: u64) -> Self {
+        debug_assert!(size >= segments.size());
         origin.number = origin.number.max(segments.next_number());
-        let (at, whole) = (segments.size(), segments.whole());
-        Self { origin, keeper, segments, run: None, ticketed: false, whole, at, received: 0, broken: None }
+        let whole = segments.whole();
+        Self { origin, keeper, segments, run: None, ticketed: false, whole, at: size, received: 0, broken: None }
     }
 
     /// A clean sequence ends, and the pass over it.
@@ -40,9 +41,7 @@ impl Pieces {
         let (origin, keeper, segment) = pipeline.into_segment(true)?;
         let mut segments = Segments::default();
         segment.into_iter().for_each(|segment| segments.push(segment));
-        let mut pieces = Self { received, ..Self::resume(origin, keeper, segments) };
-        pieces.tell();
-        Ok(pieces)
+        Ok(Self { received, ..Self::resume(origin, keeper, segments, received) })
     }
 
     pub(super) fn keeper(&self) -> Option<&Keeper> {
@@ -73,64 +72,75 @@ impl Pieces {
         };
         run.push(bytes)?;
         self.at += bytes.len() as u64;
-        self.announce();
-        Ok(())
+        self.announce()
     }
 
     /// How far a draft of it would go, and that the run has a file now.
-    fn announce(&mut self) {
-        let (Some(keeper), Some((run, start))) = (&self.keeper, &self.run) else { return };
+    fn announce(&mut self) -> Result<(), Broken> {
+        let (Some(keeper), Some((run, start))) = (&self.keeper, &self.run) else { return Ok(()) };
         if *start <= self.whole {
             keeper.facts.set_sealed(self.whole.max(*start + run.sealed()));
         }
-        if !self.ticketed
-            && let Some((number, header, key)) = run.file()
-        {
-            self.ticketed = true;
-            keeper.writing(&self.segments, Some(&(number, header, key, *start)));
+        match run.file() {
+            Some(_) if !self.ticketed => self.tell(),
+            _ => Ok(()),
         }
     }
 
     /// The next bytes belong somewhere else.
     pub(super) fn jump(&mut self, at: u64) -> Result<(), Broken> {
-        let ended = self.end_run();
-        self.at = at;
-        self.unbroken(ended)
+        let gone = self.end_run().and_then(|gone| self.begin(at, gone));
+        self.unbroken(gone)
     }
 
     /// What lies behind `size` is gone; the next bytes belong there.
     pub(super) fn truncate(&mut self, size: u64) -> Result<(), Broken> {
-        let ended = self.end_run();
-        let gone = self.segments.truncate(size);
-        self.tell();
-        drop(gone);
-        self.at = size;
-        self.unbroken(ended)
+        let gone = self.end_run().and_then(|mut gone| {
+            gone.extend(self.segments.truncate(size));
+            self.begin(size, gone)
+        });
+        self.unbroken(gone)
     }
 
-    /// Ends the segment under way with all that came.
-    fn end_run(&mut self) -> Result<(), Broken> {
-        self.ticketed = false;
-        let Some((run, start)) = self.run.take() else { return Ok(()) };
-        self.segments.push(run.end(start)?);
-        let gone = self.segments.prune();
-        self.tell();
+    /// A segment begins at `at`, when bytes come; those that are `gone` go when the ticket does not name them any more.
+    fn begin(&mut self, at: u64, gone: Vec<Segment>) -> Result<(), Broken> {
+        self.at = at;
+        self.tell()?;
         drop(gone);
         Ok(())
     }
 
-    fn tell(&mut self) {
+    /// Ends the segment under way with all that came; what is no longer needed for that.
+    fn end_run(&mut self) -> Result<Vec<Segment>, Broken> {
+        self.ticketed = false;
+        let Some((run, start)) = self.run.take() else { return Ok(Vec::new()) };
+        self.segments.push(run.end(start)?);
+        Ok(self.segments.prune())
+    }
+
+    /// Writes the ticket: the segments, and where the next one begins or has begun.
+    fn tell(&mut self) -> Result<(), Broken> {
         self.whole = self.segments.whole();
-        if let Some(keeper) = &self.keeper {
+        let Some(keeper) = &self.keeper else { return Ok(()) };
+        let Some((run, start)) = &self.run else {
             keeper.facts.set_sealed(self.whole);
-            keeper.writing(&self.segments, None);
-        }
+            return keeper.writing(&self.segments, Some(self.at), None);
+        };
+        let open = run.file().map(|(number, header, key)| (number, header, key, *start));
+        self.ticketed = open.is_some();
+        keeper.writing(&self.segments, Some(*start), open.as_ref())
+    }
+
+    /// What the ticket says besides has changed.
+    pub(super) fn note(&mut self) -> Result<(), Broken> {
+        let told = self.tell();
+        self.unbroken(told)
     }
 
     /// Brings all whole chunks to the disk.
     pub(super) fn sync(&mut self) -> Result<(), Broken> {
         let synced = self.run.as_mut().map_or(Ok(()), |(run, _)| run.sync());
-        self.announce();
+        let synced = synced.and_then(|()| self.announce());
         self.unbroken(synced)
     }
 
@@ -145,22 +155,29 @@ impl Pieces {
 
     /// The session closes it: all that came.
     pub(super) fn end(mut self) -> Result<Segments, Broken> {
-        self.end_run()?;
-        match self.broken {
-            Some(broken) => Err(broken),
-            None => Ok(self.segments),
+        let gone = self.end_run()?;
+        if let Some(broken) = self.broken {
+            return Err(broken);
         }
+        if let (Some(keeper), 1..) = (&self.keeper, self.received) {
+            keeper.writing(&self.segments, None, None)?;
+        }
+        drop(gone);
+        Ok(self.segments)
     }
 
-    /// The session is lost: as far as chunks are sealed.
+    /// The session is lost: as far as chunks are sealed; all of a run that writes over something, which must not come
+    /// back.
     pub(super) fn cut(mut self) -> Result<Segments, Broken> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
-        if let Some((run, start)) = self.run.take()
-            && let Some(segment) = run.cut(start)?
-        {
-            self.segments.push(segment);
+        if let Some((run, start)) = self.run.take() {
+            let segment = match start < self.segments.size() {
+                true => Some(run.end(start)?),
+                false => run.cut(start)?,
+            };
+            segment.into_iter().for_each(|segment| self.segments.push(segment));
         }
         Ok(self.segments)
     }

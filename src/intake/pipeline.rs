@@ -232,23 +232,34 @@ impl Pipeline {
                 return;
             }
         };
-        match stored {
-            Err(broken) => self.unstored(broken),
-            Ok(()) if self.stop.is_none() => self.tell(),
-            Ok(()) => {}
+        if let Err(broken) = stored.and_then(|()| self.tell()) {
+            self.unstored(broken);
         }
     }
 
-    /// How far a draft of it would go.
-    fn tell(&mut self) {
-        let (Some(keeper), Some(sealing)) = (&self.keeper, &self.sealing) else { return };
+    /// How far a draft of it would go. A faulty one is none.
+    fn tell(&mut self) -> Result<(), Broken> {
+        let (Some(keeper), Some(sealing), None) = (&self.keeper, &self.sealing, &self.stop) else { return Ok(()) };
         keeper.facts.set_sealed(sealing.sealed());
-        if !self.ticketed
-            && let Some((number, header, key)) = sealing.file()
-        {
-            self.ticketed = true;
-            keeper.writing(&Segments::default(), Some(&(number, header, key, 0)));
+        match sealing.file() {
+            Some((number, header, key)) if !self.ticketed => {
+                self.ticketed = true;
+                keeper.writing(&Segments::default(), Some(0), Some(&(number, header, key, 0)))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Writes the ticket anew, if there is one.
+    pub(super) fn note(&mut self) -> Result<(), Broken> {
+        if !std::mem::take(&mut self.ticketed) {
+            return Ok(());
+        }
+        let told = self.tell();
+        if let Err(broken) = &told {
+            self.unstored(broken.clone());
+        }
+        told
     }
 
     /// Whether a rejected extract of this size is kept.
@@ -287,11 +298,9 @@ impl Pipeline {
     /// Brings all whole chunks to the disk.
     pub(super) fn sync(&mut self) -> Result<(), Broken> {
         let Some(sealing) = &mut self.sealing else { return Ok(()) };
-        let synced = sealing.sync();
-        match &synced {
-            Err(broken) => self.unstored(broken.clone()),
-            Ok(()) if self.stop.is_none() => self.tell(),
-            Ok(()) => {}
+        let synced = sealing.sync().and_then(|()| self.tell());
+        if let Err(broken) = &synced {
+            self.unstored(broken.clone());
         }
         synced
     }

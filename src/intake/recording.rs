@@ -3,7 +3,7 @@
 //! Must never say accepted, or rejected, before the ledger has committed it. Called by `ending` and `vouching`.
 
 use super::Inner;
-use super::ending::{End, event};
+use super::ending::{End, event, renamed};
 use super::facts::Facts;
 use super::pipeline::{Broken, Cause, Finished};
 use super::upload::failure;
@@ -15,6 +15,16 @@ use crate::types::*;
 const GROUPS_RECORDED: usize = 1000;
 
 impl End {
+    /// It goes by its final name, now that it comes to its end under it.
+    pub(super) async fn take_name(&self) {
+        let (place, name) = (self.place.clone(), self.name.clone());
+        if self.renamed && self.facts.label() != (place.clone(), name.clone()) {
+            let event = renamed(&self.facts, self.actor.clone(), &place, &name, self.intake.clock.now());
+            self.intake.recorder.record(event).await;
+        }
+        self.facts.relabel(place, name);
+    }
+
     /// The receipt as far as intake knows it; `ledger` completes it.
     pub(super) fn receipt(&self, finished: Finished, quarantined: bool) -> Receipt {
         let facts = &self.facts;

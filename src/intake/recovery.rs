@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::admit::admit;
+use super::admit::admit_draft;
 use super::facts::{Facts, Progress};
 use super::registry::{Body, Draft};
-use super::segments::Segments;
-use super::ticket::{self, SpoolKey, State, Ticket, Tickets};
+use super::segments::{Segment, Segments};
+use super::ticket::{self, Extent, SpoolKey, State, Ticket, Tickets};
 use crate::audit::{Event, Kind};
 use crate::config::Config;
 use crate::ledger::{Filter, Ledger};
@@ -81,13 +81,8 @@ pub async fn recover(
         ledger.record(told(Kind::RecoveryRemoved, upload, &begun, clock).with("what", "object")).await?;
     }
     for (upload, begun_event) in &begun {
-        let mut event = told(Kind::UploadAborted, *upload, &begun, clock).with("reason", STOPPED);
-        for fact in ["name", "place"] {
-            if let Some(value) = begun_event.detail.get(fact) {
-                event = event.with(fact, value.clone());
-            }
-        }
-        ledger.record(event).await?;
+        let event = told(Kind::UploadAborted, *upload, &begun, clock).with("reason", STOPPED);
+        ledger.record(as_begun(event, begun_event)).await?;
     }
     for upload in &recovered.missing {
         tracing::error!(upload.id = %upload, "an upload that was kept has no object in the vault: restore it from a backup");
@@ -123,24 +118,33 @@ async fn drafts(
         tokio::task::spawn_blocking(move || vault.clear_half_tickets().and_then(|()| vault.tickets())).await??
     };
     for (upload, bytes) in found {
-        let facts = ticket::facts(&bytes);
+        let facts = bytes.as_deref().ok().and_then(ticket::facts).filter(|ticket| ticket.upload == upload);
         // It has its end, and the daemon was killed before its ticket was gone.
         let ended = ledger.has_ended(upload).await?;
-        if let (Some(ticket), false) = (&facts, ended) {
-            begun(ledger, ticket).await?;
-        }
-        let draft = match ended {
-            true => None,
-            false => Some(take_up(tickets.clone(), bytes, config).await?),
+        let begun = match (&facts, ended) {
+            (_, true) => None,
+            (Some(ticket), false) => Some(begun(ledger, ticket).await?),
+            (None, false) => beginning(ledger, upload).await?,
+        };
+        let draft = match (ended, bytes) {
+            (true, _) => None,
+            (false, Ok(bytes)) => Some(take_up(upload, tickets.clone(), bytes, config).await?),
+            (false, Err(error)) => {
+                tracing::error!(upload.id = %upload, %error, "a draft's ticket cannot be read");
+                Some(Err("its ticket cannot be read".into()))
+            }
         };
         let event = |kind| {
             let event = Event::new(clock.now(), kind, Actor::gateway()).upload(upload);
-            match &facts {
-                None => event,
-                Some(ticket) => {
+            match (&facts, &begun) {
+                (Some(ticket), _) => {
                     let event = event.org(&ticket.org).dataset(&ticket.dataset);
                     event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str())
                 }
+                (None, Some(begun)) => {
+                    as_begun(Event { org: begun.org.clone(), dataset: begun.dataset.clone(), ..event }, begun)
+                }
+                (None, None) => event,
             }
         };
         let gone = match draft {
@@ -173,38 +177,66 @@ async fn drafts(
             ledger.record(event).await?;
         }
         let tickets = tickets.clone();
-        tokio::task::spawn_blocking(move || tickets.remove(upload)).await??;
+        if let Err(error) = tokio::task::spawn_blocking(move || tickets.remove(upload)).await? {
+            // What it is about is told: the next start only tries to remove it again.
+            tracing::error!(upload.id = %upload, %error, "a ticket could not be removed");
+        }
     }
     Ok(())
+}
+
+/// The event of an upload's beginning, if the log has it.
+async fn beginning(ledger: &Ledger, upload: UploadId) -> anyhow::Result<Option<Event>> {
+    let (upload, kind) = (Some(upload), Some(Kind::UploadBegun));
+    let filter = Filter { upload, kind, limit: Some(1), ..Filter::default() };
+    Ok(ledger.events(&filter).await?.pop().map(|logged| logged.event))
 }
 
 /// The daemon may have been killed before the log had the upload's beginning: it is told first, as it was.
-async fn begun(ledger: &Ledger, ticket: &Ticket) -> anyhow::Result<()> {
-    let upload = Some(ticket.upload);
-    let filter = Filter { upload, kind: Some(Kind::UploadBegun), limit: Some(1), ..Filter::default() };
-    if ledger.events(&filter).await?.is_empty() {
-        let event = Event::new(ticket.began, Kind::UploadBegun, ticket.actor.clone());
-        let event = event.org(&ticket.org).dataset(&ticket.dataset).upload(ticket.upload);
-        let event = event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str());
-        ledger.record(event.with("size", 0)).await?;
+async fn begun(ledger: &Ledger, ticket: &Ticket) -> anyhow::Result<Event> {
+    if let Some(event) = beginning(ledger, ticket.upload).await? {
+        return Ok(event);
     }
-    Ok(())
+    let event = Event::new(ticket.began, Kind::UploadBegun, ticket.actor.clone());
+    let event = event.org(&ticket.org).dataset(&ticket.dataset).upload(ticket.upload);
+    let event = event.with("place", ticket.place.as_str()).with("name", ticket.name.as_str()).with("size", 0);
+    ledger.record(event.clone()).await?;
+    Ok(event)
+}
+
+/// What its beginning says of an upload's name.
+fn as_begun(mut event: Event, begun: &Event) -> Event {
+    for fact in ["name", "place"] {
+        if let Some(value) = begun.detail.get(fact) {
+            event = event.with(fact, value.clone());
+        }
+    }
+    event
 }
 
 /// A draft from its ticket, and the state that it was in; or why not.
-async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::Result<Result<(Draft, State), String>> {
+async fn take_up(
+    upload: UploadId,
+    tickets: Tickets,
+    bytes: Vec<u8>,
+    config: &Config,
+) -> anyhow::Result<Result<(Draft, State), String>> {
     let opened = tokio::task::spawn_blocking(move || {
         let (ticket, keys) = ticket::open(&tickets.key, &bytes)?;
+        if ticket.upload != upload {
+            return Err(ticket::Unsealed("its ticket is another upload's"));
+        }
         let mut segments = ticket.segments(keys, &tickets.vault)?;
+        let due = ticket.due.max(segments.size());
         drop(settle(&ticket, &mut segments));
-        Ok::<_, ticket::Unsealed>((tickets, ticket, segments))
+        Ok::<_, ticket::Unsealed>((tickets, ticket, segments, due))
     });
-    let (tickets, ticket, segments) = match opened.await? {
+    let (tickets, ticket, segments, due) = match opened.await? {
         Ok(opened) => opened,
         Err(why) => return Ok(Err(why.to_string())),
     };
     let Some(place) = ticket.place() else { return Ok(Err("its place is not known".into())) };
-    let admitted = match admit(config, &ticket.org, &place, &ticket.name) {
+    let admitted = match admit_draft(config, &ticket.org, &place, &ticket.name) {
         Ok(admitted) if admitted.dataset.name == ticket.dataset => admitted,
         Ok(admitted) => return Ok(Err(format!("its name is {}'s by now", admitted.dataset.name))),
         Err(refusal) => return Ok(Err(refusal.reason)),
@@ -224,14 +256,19 @@ async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::R
         old: true,
         over: CancellationToken::new(),
     });
-    facts.set_size(segments.size());
+    let closed = ticket.state == State::Closed;
+    // One that was closed may end in a gap.
+    facts.set_size(if closed { ticket.size } else { segments.size() });
+    facts.set_due(due);
     facts.set_held(segments.held());
     facts.set_widest(ticket.widest);
     if let Some(modified) = ticket.modified {
         facts.set_modified(modified);
     }
-    let closed = ticket.state == State::Closed;
-    let draft = Draft { facts, body: Body::Pieces(segments), closed, since: ticket.since };
+    // One that was being written waits from now on.
+    let since = if ticket.state == State::Writing { tickets.clock.now() } else { ticket.since };
+    facts.set_since(since);
+    let draft = Draft { facts, body: Body::Pieces(segments), closed, since };
     let write = move || {
         tickets.keep(&draft.facts, &draft.body, closed);
         draft
@@ -240,14 +277,28 @@ async fn take_up(tickets: Tickets, bytes: Vec<u8>, config: &Config) -> anyhow::R
 }
 
 /// Of one that was being written only what has no gap counts; and less than what was received, so that its client has
-/// something left to send. What was being sealed when the daemon was killed is lost anyway.
-fn settle(ticket: &Ticket, segments: &mut Segments) -> Vec<super::segments::Segment> {
+/// something left to send. Where the file's end was being sealed when the daemon was killed, the open chunk is lost anyway.
+fn settle(ticket: &Ticket, segments: &mut Segments) -> Vec<Segment> {
     if ticket.state == State::Closed {
         return Vec::new();
     }
-    let lost = segments.all().iter().zip(&ticket.segments).any(|(segment, of)| of.len.is_none() && !segment.ended);
     let whole = segments.whole();
-    segments.truncate(if lost || ticket.state == State::Kept { whole } else { whole.saturating_sub(1) })
+    let open = |(segment, of): (&Segment, &Extent)| of.len.is_none() && !segment.ended && segment.end() == whole;
+    let lost = segments.all().iter().zip(&ticket.segments).any(open);
+    let size = if lost || ticket.state == State::Kept { whole } else { whole.saturating_sub(1) };
+    segments.truncate(size.min(certain(ticket, segments)))
+}
+
+/// Up to where what is here was certainly not written over by what was lost: as far as the run under way was sealed.
+fn certain(ticket: &Ticket, segments: &Segments) -> u64 {
+    let run = segments.all().iter().zip(&ticket.segments).find(|(_, of)| of.len.is_none());
+    match (ticket.from, run) {
+        (None, _) => u64::MAX,
+        (Some(from), None) => from,
+        // Its last chunk is here.
+        (Some(_), Some((segment, _))) if segment.ended => u64::MAX,
+        (Some(_), Some((segment, _))) => segment.end(),
+    }
 }
 
 /// Removes the files of the spool that no draft needs; returns whose they were.

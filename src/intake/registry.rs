@@ -90,24 +90,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether it is a draft that waits under that name: another upload that takes the name replaces it.
+fn is_namesake(slot: &Slot, org: &OrgId, label: &(Place, FileName)) -> bool {
+    matches!(slot, Slot::Kept(draft) if draft.facts.org == *org && draft.facts.label() == *label)
+}
+
 /// Takes out the other drafts of that name. Under the lock of whoever gave the name: of two at once, one stays.
 fn namesakes(slots: &mut BTreeMap<UploadId, Slot>, facts: &Facts) -> Vec<Draft> {
     let label = facts.label();
-    let same = |slot: &Slot| {
-        matches!(slot, Slot::Kept(draft) if draft.facts.upload != facts.upload
-            && draft.facts.org == facts.org
-            && draft.facts.label() == label)
-    };
+    let same = |slot: &Slot| slot.facts().upload != facts.upload && is_namesake(slot, &facts.org, &label);
     let uploads: Vec<UploadId> = slots.iter().filter(|(_, slot)| same(slot)).map(|(upload, _)| *upload).collect();
     let taken = uploads.iter().filter_map(|upload| slots.remove(upload));
     taken.filter_map(|slot| if let Slot::Kept(draft) = slot { Some(draft) } else { None }).collect()
 }
 
 impl Registry {
-    /// Enters a new upload, unless the organisation has `most` already.
+    /// Enters a new upload, unless the organisation has `most` already, besides drafts that it replaces.
     pub(super) fn enter(&self, facts: &Arc<Facts>, handle: Handle, most: usize) -> bool {
-        let mut slots = lock(&self.0);
-        if slots.values().filter(|slot| slot.facts().org == facts.org).count() >= most {
+        let (mut slots, label) = (lock(&self.0), facts.label());
+        let counts = |slot: &&Slot| slot.facts().org == facts.org && !is_namesake(slot, &facts.org, &label);
+        if slots.values().filter(counts).count() >= most {
             return false;
         }
         slots.insert(facts.upload, Slot::UnderWay(facts.clone(), handle));
@@ -244,7 +246,7 @@ impl Registry {
                 Slot::Kept(draft) => (facts.size(), Some(draft.since), draft.closed),
                 Slot::Completing(_) => (facts.size(), None, true),
                 // Of one that a session still writes, what could be gone on with should it be lost.
-                Slot::UnderWay(..) => (facts.sealed(), None, false),
+                Slot::UnderWay(..) => (facts.left_of(facts.sealed()), None, false),
             };
             let modified = facts.modified().or(since).unwrap_or(facts.began);
             let digests = match slot {
@@ -265,10 +267,21 @@ impl Registry {
         }
     }
 
-    /// Bytes that the organisation's uploads hold.
-    pub(super) fn bytes(&self, org: &OrgId) -> u64 {
+    /// Bytes that the organisation's uploads hold; besides drafts of a name that they make room for.
+    pub(super) fn bytes(&self, org: &OrgId, besides: Option<&(Place, FileName)>) -> u64 {
         let slots = lock(&self.0);
-        slots.values().filter(|slot| slot.facts().org == *org).map(|slot| slot.facts().held()).sum()
+        let counts =
+            |slot: &&Slot| slot.facts().org == *org && !besides.is_some_and(|label| is_namesake(slot, org, label));
+        slots.values().filter(counts).map(|slot| slot.facts().held()).sum()
+    }
+
+    /// Runs of restricted rows that closed drafts hold.
+    pub(super) fn restricted(&self) -> usize {
+        let runs = |slot: &Slot| match slot {
+            Slot::Kept(Draft { body: Body::Whole(finished), .. }) => finished.outcome.restricted.ranges.len(),
+            _ => 0,
+        };
+        lock(&self.0).values().map(runs).sum()
     }
 
     /// Uploads that are not ended; drafts not counted.
@@ -352,9 +365,10 @@ mod tests {
         first.set_held(5);
         second.set_held(7);
         second.set_sealed(6);
+        second.grow(7);
         other.set_held(100);
         let harbour = "harbour".parse().unwrap();
-        assert_eq!((registry.bytes(&harbour), registry.under_way()), (12, 3));
+        assert_eq!((registry.bytes(&harbour, None), registry.under_way()), (12, 3));
         let views = registry.views(&harbour, &Place::Inbox);
         assert_eq!((views.len(), views[0].upload, views[0].size, views[0].closed), (1, second.upload, 6, false));
         assert_eq!(second.told(), 6);

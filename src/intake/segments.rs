@@ -9,6 +9,9 @@ use super::pipeline::Broken;
 use crate::seal::{CHUNK, RunKey, TAG};
 use crate::vault::Run;
 
+/// What a file takes on a disk, however little is in it.
+const FILE: u64 = 4096;
+
 /// One run of sealed bytes: an age file in the spool, and the key to its payload.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -86,9 +89,9 @@ impl Segments {
         self.0.iter().map(Segment::end).max().unwrap_or(0)
     }
 
-    /// Plaintext bytes that lie sealed in the spool, those that no longer count with them.
+    /// Bytes that lie sealed in the spool, those that no longer count with them.
     pub(super) fn held(&self) -> u64 {
-        self.0.iter().map(|segment| segment.len).sum()
+        self.0.iter().map(|segment| segment.len.max(FILE)).sum()
     }
 
     /// Takes away what lies behind `size`, and what later segments cover wholly. Returns the segments that are no longer
@@ -147,6 +150,18 @@ impl Segments {
         (covered < size).then_some((covered, size))
     }
 
+    /// The stretches without a gap, in order: from, and up to before.
+    pub(super) fn stretches(&self) -> Vec<(u64, u64)> {
+        let mut stretches: Vec<(u64, u64)> = Vec::new();
+        for Extent { from, to, .. } in self.extents() {
+            match stretches.last_mut() {
+                Some((_, end)) if *end == from => *end = to,
+                _ => stretches.push((from, to)),
+            }
+        }
+        stretches
+    }
+
     /// How long the part at the beginning is that has no gap.
     pub(super) fn whole(&self) -> u64 {
         self.gap(u64::MAX).map_or(u64::MAX, |(from, _)| from)
@@ -156,15 +171,31 @@ impl Segments {
     ///
     /// # Errors
     /// A gap, or a file that cannot be read or does not open.
-    pub(super) fn read(&self, size: u64, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), Broken> {
+    pub(super) fn read(&self, size: u64, take: impl FnMut(&[u8]) -> bool) -> Result<(), Broken> {
         if let Some((from, to)) = self.gap(size) {
             return Err(Broken::store(format!("a draft has a gap from {from} to {to}")));
         }
+        self.read_between(0, size, take)
+    }
+
+    /// The same of what is shown in a part of it.
+    ///
+    /// # Errors
+    /// A file that cannot be read or does not open.
+    pub(super) fn read_between(
+        &self,
+        after: u64,
+        before: u64,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Broken> {
         let mut chunk = zeroize::Zeroizing::new(Vec::with_capacity(CHUNK + TAG));
-        for Extent { mut from, to, segment } in self.extents() {
+        for Extent { from, to, segment } in self.extents() {
+            let (mut from, to) = (from.max(after), to.min(before));
+            if from >= to {
+                continue;
+            }
             let segment = &self.0[segment];
             let file = segment.run.open()?;
-            let to = to.min(size);
             while from < to {
                 let begins = segment.chunk(&file, from - segment.start, &mut chunk)? + segment.start;
                 let until = to.min(begins + chunk.len() as u64);
@@ -237,6 +268,8 @@ mod tests {
         assert_eq!(segments.truncate(100_000).len(), 1, "the tail");
         segments.push(segment(&bench, 3, 110_000, b"beyond", true));
         assert_eq!((segments.gap(110_006), segments.whole()), (Some((100_000, 110_000)), 100_000));
+        assert_eq!(segments.stretches(), [(0, 100_000), (110_000, 110_006)]);
+        assert_eq!(segments.held(), 290_000 + FILE, "however little is in a file, it takes its place");
         assert!(content(&segments, 100_000) == model[..100_000]);
         assert!(segments.read(110_006, |_| true).is_err());
         segments.push(segment(&bench, 4, 0, &vec![b'W'; 120_000], true));

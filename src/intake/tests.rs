@@ -15,6 +15,8 @@ use crate::ledger::Filter;
 
 mod companions;
 mod drafts;
+mod sizes;
+mod waiting;
 
 struct House {
     bench: Bench,
@@ -218,7 +220,7 @@ async fn what_a_lost_connection_leaves_is_a_draft_or_an_audited_abort() {
     let mut small = house.begin("b.csv").await.unwrap();
     small.write(0, b"less than a chunk").await.unwrap();
     drop(small);
-    house.begin("c.csv").await.unwrap().abort("the client said so").await;
+    house.begin("c.csv").await.unwrap().leave("the client said so").await;
     house.idle().await;
     let told = house.told().await;
     let aborts: Vec<_> = told.iter().filter(|e| e.kind == Kind::UploadAborted).collect();
@@ -323,7 +325,7 @@ async fn quota_space_and_number_are_limits() {
     .await;
     let (first, _second) = (house.begin("a.csv").await.unwrap(), house.begin("b.csv").await.unwrap());
     assert!(house.begin("c.csv").await.err().unwrap().reason.contains("unfinished uploads"));
-    first.abort("x").await;
+    first.leave("x").await;
     accepted(house.put("c.csv", &plaintext(20_000)).await);
     assert!(house.begin("d.csv").await.err().unwrap().reason.contains("quota"));
 
@@ -504,6 +506,7 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
                 place: Place::Inbox,
                 name: name.parse().unwrap(),
                 interrupted: false,
+                renamed: false,
                 segments: None,
             };
             let receipt = accepted(end.comes_to(finished).await);

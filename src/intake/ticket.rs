@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::facts::Facts;
-use super::pipeline::{Finished, Stored};
+use super::pipeline::{Broken, Finished, Stored};
 use super::registry::Body;
 use super::segments::{Segment, Segments};
 use crate::seal::{CHUNK, RUN_KEY, RunKey, TAG};
@@ -101,6 +101,12 @@ pub(super) struct Ticket {
     pub state: State,
     /// Since when it is in that state.
     pub since: Timestamp,
+    /// As its client is shown it, and as it must be to be complete: see [`super::facts::Progress`].
+    pub size: u64,
+    pub due: u64,
+    /// Where the run under way begins. What was there before may be written over, by bytes that were not sealed yet: after
+    /// a kill nothing counts from here on but what the run has sealed.
+    pub from: Option<u64>,
     /// Bytes of the longest WRITE so far.
     pub widest: u64,
     pub segments: Vec<Extent>,
@@ -133,13 +139,16 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// While a session writes it.
-    pub(super) fn writing(&self, segments: &Segments, open: Option<&Open>) {
+    /// While a session writes it. `from`: where the run under way begins, or would; none when all came.
+    ///
+    /// # Errors
+    /// The ticket before stays, and is not true any more.
+    pub(super) fn writing(&self, segments: &Segments, from: Option<u64>, open: Option<&Open>) -> Result<(), Broken> {
         let open = open.map(|(number, header, key, start)| {
             let (number, start, header) = (*number, *start, *header);
             (Extent { number, start, header, len: None, shown: u64::MAX, ended: false }, key.clone())
         });
-        self.tickets.write(&self.facts, State::Writing, parts(segments).chain(open));
+        Ok(self.tickets.write(&self.facts, State::Writing, from, parts(segments).chain(open))?)
     }
 
     /// The upload came to nothing.
@@ -161,27 +170,46 @@ impl Tickets {
     /// Writes the ticket of a draft that waits.
     pub(super) fn keep(&self, facts: &Facts, body: &Body, closed: bool) {
         let state = if closed { State::Closed } else { State::Kept };
-        match body {
-            Body::Pieces(segments) => self.write(facts, state, parts(segments)),
+        let written = match body {
+            Body::Pieces(segments) => self.write(facts, state, None, parts(segments)),
             Body::Whole(Finished { stored: Stored::Draft(sealed), .. }) => {
                 let (header, key, len) = sealed.facts();
                 let (number, len, shown) = (sealed.number(), Some(len), len);
                 let extent = Extent { number, start: 0, header, len, shown, ended: true };
-                self.write(facts, state, [(extent, key.clone())].into_iter());
+                self.write(facts, state, None, [(extent, key.clone())].into_iter())
             }
             // It has no files, and goes with the process.
-            Body::Whole(_) => {}
+            Body::Whole(_) => Ok(()),
+        };
+        if let Err(error) = written {
+            tracing::error!(upload.id = %facts.upload, %error, "a draft's ticket is out of date, and could not be removed: remove it before a restart");
         }
     }
 
-    /// One that cannot be written costs the draft at the next kill, no more than that: it is logged.
-    fn write(&self, facts: &Facts, state: State, parts: impl Iterator<Item = (Extent, RunKey)>) {
-        if let Err(error) = self.put(facts, state, parts) {
-            tracing::warn!(upload.id = %facts.upload, error, "a draft's ticket could not be written: it would not survive a restart");
-        }
+    /// One that cannot be written costs the draft at the next kill, no more than that: it is logged, and the one before
+    /// goes, which would bring back what is true no more.
+    ///
+    /// # Errors
+    /// The one before stays.
+    fn write(
+        &self,
+        facts: &Facts,
+        state: State,
+        from: Option<u64>,
+        parts: impl Iterator<Item = (Extent, RunKey)>,
+    ) -> std::io::Result<()> {
+        let Err(error) = self.put(facts, state, from, parts) else { return Ok(()) };
+        tracing::warn!(upload.id = %facts.upload, error, "a draft's ticket could not be written: it would not survive a restart");
+        self.end(facts)
     }
 
-    fn put(&self, facts: &Facts, state: State, parts: impl Iterator<Item = (Extent, RunKey)>) -> Result<(), String> {
+    fn put(
+        &self,
+        facts: &Facts,
+        state: State,
+        from: Option<u64>,
+        parts: impl Iterator<Item = (Extent, RunKey)>,
+    ) -> Result<(), String> {
         let (place, name) = facts.label();
         let (segments, parts): (Vec<Extent>, Vec<RunKey>) = parts.unzip();
         let mut keys = Zeroizing::new(Vec::with_capacity(parts.len() * RUN_KEY + TAG));
@@ -198,7 +226,13 @@ impl Tickets {
             began: facts.began,
             modified: facts.modified(),
             state,
-            since: self.clock.now(),
+            since: match state {
+                State::Kept | State::Closed => facts.since().unwrap_or_else(|| self.clock.now()),
+                State::Writing | State::Ending => self.clock.now(),
+            },
+            size: facts.size(),
+            due: facts.due(),
+            from,
             widest: facts.widest(),
             segments,
         };
@@ -212,7 +246,7 @@ impl Tickets {
     /// # Errors
     /// The ticket stays, with its keys.
     pub(super) fn end(&self, facts: &Facts) -> std::io::Result<()> {
-        if facts.old && self.put(facts, State::Ending, std::iter::empty()).is_ok() {
+        if facts.old && self.put(facts, State::Ending, None, std::iter::empty()).is_ok() {
             return Ok(());
         }
         self.remove(facts.upload)
@@ -300,22 +334,23 @@ pub struct Waiting {
 /// The spool cannot be read.
 pub fn waiting(vault: &Vault) -> std::io::Result<Vec<Waiting>> {
     let tickets = vault.tickets()?;
-    let waiting =
-        tickets.iter().filter_map(|(_, ticket)| facts(ticket)).filter(|ticket| ticket.state != State::Ending).map(
-            |ticket| Waiting {
-                size: ticket.size(vault),
-                upload: ticket.upload,
-                organisation: ticket.org,
-                account: ticket.account,
-                dataset: ticket.dataset,
-                place: ticket.place,
-                name: ticket.name,
-                segments: ticket.segments.len(),
-                state: ticket.state,
-                since: ticket.since,
-                began: ticket.began,
-            },
-        );
+    let waiting = tickets
+        .iter()
+        .filter_map(|(_, ticket)| facts(ticket.as_deref().ok()?))
+        .filter(|ticket| ticket.state != State::Ending)
+        .map(|ticket| Waiting {
+            size: ticket.size(vault),
+            upload: ticket.upload,
+            organisation: ticket.org,
+            account: ticket.account,
+            dataset: ticket.dataset,
+            place: ticket.place,
+            name: ticket.name,
+            segments: ticket.segments.len(),
+            state: ticket.state,
+            since: ticket.since,
+            began: ticket.began,
+        });
     Ok(waiting.collect())
 }
 

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::facts::Facts;
 use super::lane::Lane;
-use super::order::{Order, Taken, missing};
+use super::order::{Order, Taken};
 use super::pipeline::{Broken, Cause, Stop};
 use super::writes::{Append, Writes};
 use super::{Closed, Inner, ending};
@@ -32,6 +32,8 @@ pub struct Upload {
     pub(super) gateway: String,
     /// Why it can no longer be accepted, as far as this side knows.
     pub(super) stopped: Option<Refusal>,
+    /// It was where a write belongs, and no more.
+    pub(super) spared: bool,
     /// A write was begun and not finished: its caller went away in the middle.
     pub(super) torn: bool,
     pub(super) limits: Limits,
@@ -39,16 +41,12 @@ pub struct Upload {
     pub(super) checked: u64,
     /// None while it is one clean sequence; else the number of its segments, at most.
     pub(super) pieces: Option<usize>,
-    /// A size that was set beyond what was written.
-    pub(super) stretched: u64,
-    /// The size of an accepted file that it was opened over without emptying it: it must cover all of that.
-    pub(super) over: u64,
     pub(super) append: Option<Append>,
     pub(super) writes: Writes,
     /// A draft that is gone on with, and whether it was closed; none for a new upload.
     pub(super) resumed: Option<bool>,
-    /// The number of its segments then.
-    pub(super) began_with: usize,
+    /// Its size was set to something else.
+    pub(super) resized: bool,
 }
 
 /// The numbers that bound it.
@@ -94,7 +92,7 @@ impl Upload {
 
     /// The file's size as its client sees it.
     pub fn size(&self) -> u64 {
-        self.order.end().max(self.stretched).max(self.over)
+        self.facts.size()
     }
 
     /// Takes bytes at an offset. Waits while the worker is behind: that is the back-pressure. A future that is dropped
@@ -102,22 +100,32 @@ impl Upload {
     ///
     /// # Errors
     /// A final fault (the client may stop now), or an offset that cannot be taken, with what to do. Every further write
-    /// gets it too, and CLOSE does not accept.
+    /// gets it too, and CLOSE does not accept: but a draft that was gone on with stays one when it was an offset.
     pub async fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.fault()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let offset = match &mut self.append {
             None => offset,
-            Some(append) => match append.place(offset, self.order.next()) {
+            Some(append) => match append.place(offset, self.facts.size()) {
                 Ok(offset) => offset,
-                Err(refusal) => return self.stop(refusal),
+                Err(refusal) => return self.spare(refusal),
             },
         };
+        let passed = self.order.passed();
         let taken = self.order.take(offset, bytes);
         if let Taken::Refused(why) = taken {
-            return self.stop(Refusal::unsupported(why));
+            return self.spare(Refusal::unsupported(why));
         }
+        if taken == Taken::Elsewhere
+            && let Err(refusal) = self.may_jump(self.order.jumps() + 1)
+        {
+            return self.spare(refusal);
+        }
+        self.touch().await;
         self.writes.part(offset, bytes.len());
-        self.facts.set_as_closed(false);
+        self.facts.grow(offset.saturating_add(bytes.len() as u64));
         self.facts.set_widest(self.writes.widest());
         self.facts.set_held(self.facts.held() + bytes.len() as u64);
         match taken {
@@ -125,6 +133,9 @@ impl Upload {
                 self.torn = true;
                 if let Some(lane) = &mut self.lane {
                     lane.push(bytes).await;
+                    if offset < passed {
+                        lane.flush().await;
+                    }
                     while let Some(piece) = self.order.ready() {
                         lane.push(&piece).await;
                     }
@@ -132,10 +143,6 @@ impl Upload {
                 self.torn = false;
             }
             Taken::Elsewhere => {
-                let jumps = self.order.jumps() + 1;
-                if let Err(refusal) = self.may_jump(jumps) {
-                    return self.stop(refusal);
-                }
                 self.torn = true;
                 self.spill().await;
                 self.go(offset, bytes).await;
@@ -143,8 +150,7 @@ impl Upload {
             }
             Taken::Held | Taken::Refused(_) => {}
         }
-        self.facts.set_size(self.order.end());
-        if self.pieces.is_some() && self.order.end() > self.limits.size {
+        if self.pieces.is_some() && self.size() > self.limits.size {
             let most = format_size(self.limits.size);
             let why = format!(
                 "the file is larger than {most}, the most that this dataset takes: split it, or ask for a higher limit"
@@ -154,7 +160,8 @@ impl Upload {
         let held = self.facts.held();
         if held.saturating_sub(self.checked) >= GROWTH {
             self.checked = held;
-            if let Err(refusal) = self.intake.room(&self.facts.org, self.limits.quota, self.limits.reserve).await {
+            if let Err(refusal) = self.intake.room(&self.facts.org, self.limits.quota, self.limits.reserve, None).await
+            {
                 return self.stop(refusal);
             }
         }
@@ -173,7 +180,28 @@ impl Upload {
         }
     }
 
+    /// From the first that is written to a draft on, it is not what its ticket says: before the client is answered, the
+    /// ticket is another.
+    async fn touch(&mut self) {
+        let first = self.resumed.is_some() && !self.writes.any() && !self.resized;
+        self.facts.set_as_closed(false);
+        if let (true, Some(lane)) = (first, &mut self.lane) {
+            self.torn = true;
+            lane.note().await;
+            self.torn = false;
+        }
+    }
+
+    /// The same at a CLOSE; what is more than the places there may be is refused.
+    pub(super) async fn spill_the_rest(&mut self) {
+        match self.may_jump(self.order.jumps()) {
+            Ok(()) => self.spill().await,
+            Err(refusal) => drop(self.spare(refusal)),
+        }
+    }
+
     async fn go(&mut self, at: u64, bytes: &[u8]) {
+        let passed = self.order.passed();
         let jump = self.order.go(at, bytes.len());
         let Some(lane) = &mut self.lane else { return };
         if jump {
@@ -181,6 +209,10 @@ impl Upload {
             lane.jump(at).await;
         }
         lane.push(bytes).await;
+        if at < passed {
+            // What is written over must not come back, whoever ends this session.
+            lane.flush().await;
+        }
     }
 
     fn may_jump(&self, jumps: usize) -> Result<(), Refusal> {
@@ -205,34 +237,32 @@ impl Upload {
     /// The upload has failed, or is one that is not cut.
     pub async fn set_size(&mut self, size: u64) -> Result<(), Refusal> {
         self.fault()?;
-        if size != self.size() {
-            self.facts.set_as_closed(false);
-        }
-        if size >= self.size() {
-            self.stretched = if size > self.order.end() { size } else { self.stretched };
+        // An interrupted OpenSSH sets the size that there is: after a loss that does not make the file whole.
+        if size == self.size() {
             return Ok(());
         }
-        (self.stretched, self.over) = (self.stretched.min(size), self.over.min(size));
-        if size < self.order.end() {
-            // Of what is held nothing is with the worker yet.
-            let handed = self.pieces.is_some() || size < self.order.next();
-            if handed {
-                self.may_jump(1).or_else(|refusal| self.stop(refusal))?;
-            }
-            self.order.truncate(size);
-            if handed {
-                self.pieces = Some(self.pieces.unwrap_or(1) + 1);
-                self.order.go(size, 0);
-                self.torn = true;
-                if let Some(lane) = &mut self.lane {
-                    lane.truncate(size).await;
-                }
-                self.torn = false;
-            }
-            self.facts.set_size(self.order.end());
+        // Of what is held nothing is with the worker yet.
+        let handed = size < self.order.passed();
+        if handed {
+            self.may_jump(1).or_else(|refusal| self.spare(refusal))?;
         }
+        self.order.truncate(size);
+        self.facts.set_as_closed(false);
+        self.facts.resize(size);
         self.writes.cut(size);
-        Ok(())
+        self.resized = true;
+        self.torn = true;
+        if handed {
+            self.pieces = Some(self.pieces.unwrap_or(1) + 1);
+            self.order.go(size, 0);
+        }
+        match &mut self.lane {
+            Some(lane) if handed => lane.truncate(size).await,
+            Some(lane) => lane.note().await,
+            None => {}
+        }
+        self.torn = false;
+        self.fault()
     }
 
     /// Its content was found not to be acceptable: only CLOSE can make something of it, a rejection with its report.
@@ -282,12 +312,6 @@ impl Upload {
         }
     }
 
-    /// Ends the upload without completing it, with the reason for the audit log, and keeps nothing of it. Done whether or
-    /// not the future is polled; it resolves when the event is on its way.
-    pub fn abort(self, why: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
-        told(ending::abort(&self.intake, &self.facts, self.lane.as_ref().map(Lane::handle), why))
-    }
-
     /// Ends the session's part: what came is kept as a draft, to be gone on with. Done whether or not the future is
     /// polled; it resolves when the event is on its way.
     pub fn leave(mut self, why: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
@@ -295,8 +319,9 @@ impl Upload {
     }
 
     fn left(&mut self, why: &str) -> Option<tokio::task::JoinHandle<()>> {
-        let lane = self.lane.as_mut();
-        if self.torn || self.stopped.is_some() || lane.as_ref().is_some_and(|lane| lane.stop().is_some()) {
+        let (spared, lane) = (self.is_spared(), self.lane.as_mut());
+        let unfit = (self.torn || self.stopped.is_some()) && !spared;
+        if unfit || lane.as_ref().is_some_and(|lane| lane.stop().is_some()) {
             // What came is not all that the client was told was taken, or no good: it is not gone on with.
             return ending::abort(&self.intake, &self.facts, lane.map(|lane| lane.handle()), why);
         }
@@ -304,15 +329,9 @@ impl Upload {
         ending::leave(&self.intake, &self.facts, handle, why)
     }
 
-    /// Its size was set to something else than what the draft had.
-    pub(super) fn was_cut(&self) -> bool {
-        self.stretched > 0 || self.pieces.is_none_or(|pieces| pieces > self.began_with)
-    }
-
-    /// Bytes that never came, in words, as far as this side knows.
+    /// Bytes of a clean sequence that never came, in words.
     pub(super) fn missing(&self) -> Option<String> {
-        let (end, size) = (self.order.end(), self.size());
-        self.order.missing().or_else(|| (size > end).then(|| missing(end, size)))
+        self.order.missing(self.facts.due())
     }
 
     /// Why it can no longer be accepted, if so.
@@ -331,6 +350,17 @@ impl Upload {
             Some(Stop::Fault(fault)) => Err(Refusal::rejected(fault.0.clone())),
             Some(Stop::Broken(broken)) => Err(failure(broken)),
         }
+    }
+
+    /// A draft that was gone on with, and that is left as by a lost connection. What the worker has is a beginning of what
+    /// was written, also when the last write was torn.
+    pub(super) fn is_spared(&self) -> bool {
+        self.resumed.is_some() && (self.spared || self.torn)
+    }
+
+    fn spare(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        self.spared = true;
+        self.stop(refusal)
     }
 
     fn stop(&mut self, refusal: Refusal) -> Result<(), Refusal> {

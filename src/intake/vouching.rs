@@ -7,17 +7,42 @@
 //! already, or when it states what is no longer known (sums are never recorded). Companions are listed nowhere, and have
 //! no receipt: the OK is the answer. One that cannot be read or does not agree is a rejected upload, with a report.
 //!
-//! Must never put a sum or a digest into words. Called by `ending`.
+//! Must never put a sum or a digest into words. Called by `ending` and `drafts`.
 
-use super::Closed;
 use super::companion::{self, Disagreement, Known, Said};
 use super::ending::{End, complete, event};
+use super::facts::Facts;
 use super::pipeline::{Broken, Finished, Stored};
+use super::{Closed, Inner};
 use crate::audit::Kind;
 use crate::check::ErrorType;
 use crate::config::{CompanionKind, Completion, Severity};
 use crate::ledger::{Companion, Earlier, LedgerError, Vouched};
 use crate::types::*;
+
+/// Whether a file that is closed, or renamed, under a final name waits for what completes it: its marker, or its companion
+/// if that has not come.
+///
+/// # Errors
+/// The ledger does not say.
+pub(super) async fn waits(intake: &Inner, facts: &Facts, place: &Place, name: &FileName) -> Result<bool, Refusal> {
+    if facts.demands.vouches.is_some() {
+        return Ok(false);
+    }
+    match facts.demands.complete {
+        Completion::Close => Ok(false),
+        Completion::Marker(_) => Ok(true),
+        Completion::Companion => {
+            let (org, dataset) = (facts.org.clone(), facts.dataset.clone());
+            let about = Vouched { org, dataset, place: place.clone(), name: name.clone() };
+            let (_, companions) = intake.ledger.companions(&about).await.map_err(|error| {
+                tracing::error!(upload.id = %facts.upload, %error, "the ledger did not say whether a companion waits");
+                Refusal::failure("the gateway's records cannot be read at the moment: try again later")
+            })?;
+            Ok(!companions.iter().any(|companion| companion.used.is_none()))
+        }
+    }
+}
 
 impl End {
     /// Adds to the report of an extract what its companions and earlier uploads make of it; returns the companions that
@@ -82,7 +107,8 @@ impl End {
     /// An interrupted `sftp` closes what it sent, as if that were all.
     fn doubt_the_end(&self, finished: &mut Finished) {
         let report = &mut finished.outcome.report;
-        let end = "it ends where a full-size write of the client ends, as an upload that was broken off does";
+        let end =
+            "it ends where a full-size write or a buffer of the client ends, as an upload that was broken off does";
         match self.facts.demands.interrupted {
             Severity::Accept => {}
             Severity::Flag => {

@@ -1,8 +1,9 @@
 //! What a client's writes tell of it: where it appends, and whether it may have been interrupted.
 //!
 //! OpenSSH's `sftp` that is interrupted sends an ordinary CLOSE for the part that it sent, and so do programs that close a
-//! file on the way out of an error. Such a part ends where a full-size write ends; a whole file ends there only when its
-//! size is a multiple of the client's write size. Called by `upload`.
+//! file on the way out of an error. Such a part ends where a full-size write ends, or where a buffer ends that the client
+//! sends in several writes (curl that reaches a time limit); a whole file ends there only when its size is a multiple of
+//! that. What a client writes by rows or as it reads them from a pipe has no such size. Called by `upload`.
 
 use crate::types::Refusal;
 
@@ -36,6 +37,49 @@ impl Append {
     }
 }
 
+/// A buffer is no smaller: what is shorter is a row, and any row may be the last.
+const BLOCK_MIN: u64 = 4096;
+/// Blocks of one size after which it is taken for the client's.
+const BLOCKS: u64 = 3;
+
+/// A client's buffer, as it sends it in several writes: all of full size but the last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Blocks {
+    /// Bytes of the block under way.
+    open: u64,
+    /// Bytes of each, so far; 0 when they differ, or did not come one behind the other.
+    size: u64,
+    count: u64,
+    /// Where the last write ended.
+    end: u64,
+}
+
+impl Blocks {
+    fn write(&mut self, offset: u64, length: u64, full: bool) {
+        let first = self.end == 0 && self.count == 0;
+        if !first && offset != self.end {
+            self.size = 0;
+        }
+        self.open += length;
+        self.end = offset.saturating_add(length);
+        if full {
+            return;
+        }
+        let block = std::mem::take(&mut self.open);
+        if self.count == 0 {
+            self.size = block;
+        } else if block != self.size {
+            self.size = 0;
+        }
+        self.count += 1;
+    }
+
+    /// Whether the file ends, at `end`, where such a block does. `widest`: a block of one write is none.
+    fn end_at(&self, end: u64, widest: u64) -> bool {
+        self.open == 0 && self.end == end && self.count >= BLOCKS && self.size > widest && self.size >= BLOCK_MIN
+    }
+}
+
 /// The writes of one session, by length.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
@@ -47,6 +91,7 @@ pub(super) struct Writes {
     some: bool,
     /// Where the write ended that ends last in the file, and its length.
     tail: (u64, u64),
+    blocks: Blocks,
 }
 
 impl Writes {
@@ -65,7 +110,9 @@ impl Writes {
         let Some((offset, length)) = self.now.take().filter(|(_, length)| *length > 0) else { return };
         if length > self.widest {
             (self.widest, self.count) = (length, 0);
+            self.blocks = Blocks::default();
         }
+        self.blocks.write(offset, length, length == self.widest);
         self.count += u64::from(length == self.widest);
         let end = offset.saturating_add(length);
         if end >= self.tail.0 {
@@ -91,9 +138,9 @@ impl Writes {
         self.some
     }
 
-    /// The file ends where a full-size write ends, and there were more of those.
+    /// The file ends where a full-size write ends, or a block of them, and there were more of those.
     pub(super) fn look_interrupted(&self) -> bool {
-        self.count > 1 && self.tail.1 == self.widest
+        self.count > 1 && (self.tail.1 == self.widest || self.blocks.end_at(self.tail.0, self.widest))
     }
 }
 
@@ -125,6 +172,33 @@ mod tests {
         ] {
             assert_eq!(writes(lengths).look_interrupted(), looks, "{lengths:?}");
         }
+    }
+
+    #[test]
+    fn an_end_at_a_buffer_s_end_looks_interrupted_where_the_client_sends_several_writes_for_each() {
+        // curl: 64 KiB at a time.
+        let buffer = [30_000, 30_000, 5_536];
+        let sent = |buffers: usize, rest: &[usize]| writes(&[buffer.repeat(buffers), rest.to_vec()].concat());
+        assert!(sent(3, &[]).look_interrupted() && sent(60, &[]).look_interrupted());
+        assert!(!sent(2, &[]).look_interrupted(), "too few to tell");
+        for rest in [&[5_535][..], &[30_000, 20_880], &[30_000, 5_536], &[5_536], &[1]] {
+            assert!(!sent(60, rest).look_interrupted(), "{rest:?}");
+        }
+        let mut mended = sent(60, &[]);
+        mended.part(0, 10);
+        mended.end();
+        assert!(!mended.look_interrupted(), "it was written to after its last buffer: it came to its end");
+    }
+
+    #[test]
+    fn rows_do_not_look_interrupted() {
+        // A row in two writes; rows that are mostly of one length; a header that is longer than all rows.
+        for rows in
+            [[40, 2].repeat(500), [[24].repeat(50), vec![25]].concat().repeat(9), [vec![90], [24].repeat(500)].concat()]
+        {
+            assert!(!writes(&[rows, vec![24]].concat()).look_interrupted());
+        }
+        assert!(!writes(&[9_000, 1_000, 9_000, 1_000, 9_000, 900, 9_000, 1_000].repeat(5)).look_interrupted());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::status::No;
 use super::tree::{self, Node, is_a_directory, missing};
 use super::wire::Part;
 use crate::intake::{self, Closed, Upload};
-use crate::types::{FileName, Refusal, Role};
+use crate::types::{FileName, Refusal, RefusalKind, Role};
 
 pub(super) async fn open(core: &mut Core, mut request: Request<'_>) -> Result<Answer, No> {
     let path = request.path(core)?;
@@ -56,14 +56,22 @@ async fn open_upload(core: &mut Core, path: &[u8], flags: OpenFlags) -> Result<O
         Err(refusal) => return Err(refusal),
     };
     core.turns.settled(&spot).await;
-    let how = how(provider::find(&core.shared, &spot).await?.as_ref(), flags)?;
     let shared = &core.shared;
+    let found = provider::find(shared, &spot).await?;
+    let opened = how(found.as_ref(), flags)?;
     shared.lines.begin(&spot.name);
     shared.rejections.begin(&spot);
     let (intake, principal) = (&shared.services.intake, &shared.principal);
-    let upload = match how {
-        How::Anew { over } => intake.begin(principal, &spot.place, &spot.name, over).await?,
-        How::GoOn { append } => intake.resume(principal, &spot.place, &spot.name, append).await?,
+    let begin = async |how| match how {
+        How::Anew { over } => intake.begin(principal, &spot.place, &spot.name, over).await,
+        How::GoOn { append } => intake.resume(principal, &spot.place, &spot.name, append).await,
+    };
+    let upload = match begin(opened).await {
+        // Another session had it, and left too little to go on with, or completed it: what stands there now counts.
+        Err(refusal) if refusal.kind == RefusalKind::NotFound => {
+            begin(how(provider::find(shared, &spot).await?.as_ref(), flags)?).await?
+        }
+        upload => upload?,
     };
     Ok(Open::Upload(Box::new(Incoming { upload: Some(upload), spot, failed: None, modified: None })))
 }
@@ -132,9 +140,9 @@ pub(super) async fn write(core: &mut Core, part: Part<'_>) -> Result<(), Refusal
             Err(refusal)
         }
         Err(_) => {
-            // How much of the part was taken is unknown: nothing good can come of this upload.
+            // How much of the part was taken is unknown: nothing good can come of a new upload; a draft is left as it is.
             if let Some(upload) = incoming.upload.take() {
-                tokio::spawn(upload.abort("the gateway's disk did not keep up"));
+                tokio::spawn(upload.leave("the gateway's disk did not keep up"));
             }
             incoming.failed = Some(given_up());
             Err(given_up())

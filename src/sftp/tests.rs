@@ -243,6 +243,25 @@ async fn a_lost_session_s_upload_is_listed_with_the_size_to_go_on_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_begins_anew_where_too_little_of_it_was_there_to_go_on_with() {
+    let house = House::new();
+    let (mut first, mut second) = (house.client("nightly").await, house.client("nightly").await);
+    let handle = first.create("/ims/a.csv").await;
+    assert_eq!(first.write(&handle, 0, &csv(1000)).await.code(), OK);
+    // Without CREAT the client means a file that is there, and it is not any more.
+    assert_eq!(second.open("/ims/a.csv", 0x2).await.code(), NO_SUCH_FILE);
+    assert!(first.close(&handle).await.message().contains("goes on with it in another session"));
+    let handle = first.create("/ims/a.csv").await;
+    assert_eq!(first.write(&handle, 0, &csv(1000)).await.code(), OK);
+    let anew = second.open("/ims/a.csv", 0xa).await.handle();
+    assert_eq!(second.ask(8, &text(&anew)).await.size(), 0);
+    assert_eq!(second.write(&anew, 0, &csv(900)).await.code(), OK);
+    assert_eq!(second.close(&anew).await.code(), OK);
+    assert_eq!(second.stat("/ims/a.csv").await.size(), 900);
+    assert_ne!(first.close(&handle).await.code(), OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_size_may_be_set_by_handle_and_by_path() {
     let house = House::new();
     let mut client = house.client("nightly").await;

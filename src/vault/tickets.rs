@@ -42,19 +42,19 @@ impl Vault {
         }
     }
 
-    /// All tickets, by upload. One that goes meanwhile is left out; half-written ones never count. Blocking.
+    /// All tickets, by upload, or why one cannot be read. One that goes meanwhile is left out; half-written ones never
+    /// count. Blocking.
     ///
     /// # Errors
-    /// The directory or a ticket cannot be read.
-    pub fn tickets(&self) -> io::Result<Vec<(UploadId, Vec<u8>)>> {
+    /// The directory cannot be read.
+    pub fn tickets(&self) -> io::Result<Vec<(UploadId, io::Result<Vec<u8>>)>> {
         let mut tickets = Vec::new();
         for entry in fs::read_dir(&self.0.spool).map_err(context(&self.0.spool))? {
             let path = entry.map_err(context(&self.0.spool))?.path();
             let Some(upload) = upload_of(&path, SUFFIX) else { continue };
             match read(&path) {
-                Ok(ticket) => tickets.push((upload, ticket)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(context(&path)(error)),
+                ticket => tickets.push((upload, ticket.map_err(context(&path)))),
             }
         }
         tickets.sort_unstable_by_key(|(upload, _)| *upload);
@@ -108,7 +108,9 @@ mod tests {
         vault.write_ticket(upload, b"first").unwrap();
         vault.write_ticket(upload, b"next").unwrap();
         fs::write(dir.path().join(format!("spool/{upload}.ticket.new")), b"half").unwrap();
-        assert_eq!(vault.tickets().unwrap(), [(upload, b"next".to_vec())]);
+        let mut tickets = vault.tickets().unwrap();
+        let (of, ticket) = tickets.pop().unwrap();
+        assert_eq!((of, ticket.unwrap().as_slice(), tickets.len()), (upload, b"next".as_slice(), 0));
         assert!(vault.spooled().unwrap().is_empty());
         vault.clear_half_tickets().unwrap();
         assert_eq!(fs::read_dir(dir.path().join("spool")).unwrap().count(), 1);

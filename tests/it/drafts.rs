@@ -299,7 +299,7 @@ fn openssh_interrupted_by_ctrl_c_is_noticed() {
         let drafts = gateway.command(&["upload", "list", "--drafts"]).ok().stdout;
         drafts.contains("extract.bin").then_some(())
     });
-    running.interrupt();
+    running.signal(Signal::INT);
     eventually("its end", || (gateway.uploads().len() + gateway.events_of(Kind::DraftKept).len() > 0).then_some(()));
     let rows = gateway.uploads();
     println!("{} closed, {} lost", rows.len(), gateway.events_of(Kind::DraftKept).len());

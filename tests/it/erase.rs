@@ -123,6 +123,10 @@ fn after_an_erasure_no_byte_of_the_state_tells_of_the_person_and_the_log_still_v
     assert!(told.contains("PROVEN: this upload was erased") && told.contains("not told by this proof"), "{told}");
 
     // For its provider and for loaders it is gone; what stayed is there.
+    let status = gateway.meadow().exec("status").ok().stdout;
+    assert!(status.contains(" erased ") && status.contains(&id) && !status.contains("accepted"), "{status}");
+    let status = gateway.meadow().exec("status --json").ok().json_lines();
+    assert_eq!((&status[0]["state"], status[0].get("path")), (&"erased".into(), None), "{status:?}");
     assert!(gateway.meadow().list("/receipts").is_empty() && !gateway.meadow().list("/").contains(&NAME.to_owned()));
     assert_eq!(gateway.harbour().list("/receipts").len(), 3);
     load_into(&gateway, "loader-all", &gateway.path("out")).ok();

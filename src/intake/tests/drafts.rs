@@ -6,7 +6,7 @@ fn pieces(plain: &[u8], from: usize) -> impl Iterator<Item = (u64, &[u8])> {
     plain[from..].chunks(32_000).enumerate().map(move |(index, piece)| ((from + index * 32_000) as u64, piece))
 }
 
-async fn write(upload: &mut Upload, plain: &[u8], from: usize) {
+pub(super) async fn write(upload: &mut Upload, plain: &[u8], from: usize) {
     for (offset, piece) in pieces(plain, from) {
         upload.write(offset, piece).await.unwrap();
         upload.end_write();
@@ -37,6 +37,49 @@ async fn a_lost_upload_is_gone_on_with_at_its_size_as_often_as_it_takes() {
     let kinds = house.kinds().await;
     assert_eq!(kinds.iter().filter(|kind| **kind == "draft.kept").count(), 3);
     assert_eq!(kinds.iter().filter(|kind| **kind == "draft.resumed").count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_upload_is_never_listed_at_the_size_that_its_client_has() {
+    let house = House::new().await;
+    let mut plain = plaintext(300_000);
+    // A header that is mended at the end; what was too much cut off at the end.
+    let mut upload = house.begin("a.csv").await.unwrap();
+    write(&mut upload, &plain, 0).await;
+    upload.write(0, b"patch").await.unwrap();
+    plain[..5].copy_from_slice(b"patch");
+    drop(upload);
+    let mut upload = house.begin("b.csv").await.unwrap();
+    write(&mut upload, &plaintext(300_007), 0).await;
+    upload.set_size(300_000).await.unwrap();
+    drop(upload);
+    // A closed draft that is written to, and lost then.
+    house.put("c.csv.part", &plain).await.unwrap();
+    let mut upload = house.resume("c.csv.part", false).await.unwrap();
+    upload.write(0, b"patch").await.unwrap();
+    drop(upload);
+    house.idle().await;
+    for name in ["a.csv", "b.csv", "c.csv.part"] {
+        assert_eq!(house.size(name), Some(299_999), "{name}");
+    }
+    // Nor does it shrink with each session that writes nothing, or mends the header once more.
+    drop(house.resume("a.csv", false).await.unwrap());
+    house.idle().await;
+    let mut upload = house.resume("a.csv", false).await.unwrap();
+    upload.write(0, b"patch").await.unwrap();
+    drop(upload);
+    house.idle().await;
+    assert_eq!(house.size("a.csv"), Some(299_999));
+    // Nor while the session that lost it is still there.
+    let mut upload = house.resume("a.csv", false).await.unwrap();
+    upload.write(299_999, &plain[299_999..]).await.unwrap();
+    upload.write(0, b"patch").await.unwrap();
+    upload.sync().await.unwrap();
+    assert_eq!(house.size("a.csv"), Some(299_999));
+    assert_eq!(accepted(upload.close().await).sha256, sha256(&plain));
+    house.remove("b.csv").await;
+    house.remove("c.csv.part").await;
+    house.assert_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,12 +215,12 @@ async fn a_waiting_draft_is_cut_by_its_path_and_a_new_upload_of_its_name_ends_it
 }
 
 /// The intake that a start after a kill makes.
-async fn restarted(house: &House) -> Intake {
+pub(super) async fn restarted(house: &House) -> Intake {
     let mut recovered = house.recover(&house.ledger).await;
     let (_, live) = watch::channel(house.config.clone());
     let (vault, ledger) = (house.bench.vault.clone(), house.ledger.clone());
     let intake = Intake::new(live, vault, ledger, house.clock.clone(), house.key.clone());
-    intake.adopt(&mut recovered);
+    intake.adopt(&mut recovered).await;
     intake
 }
 

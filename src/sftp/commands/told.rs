@@ -82,6 +82,11 @@ fn status_options(rest: &str) -> Result<(usize, bool), String> {
 
 /// One line, and for what was rejected its reasons below it.
 fn upload_lines(row: &UploadRow, answer: &mut Answer) {
+    if row.erased.is_some() {
+        let Receipt { time, upload, .. } = &row.receipt;
+        let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
+        return answer.line(format!("{time}  {:<10}  {:>12}  {upload}", "erased", ""));
+    }
     let Receipt { time, verdict, size, name, upload, reasons, .. } = &row.receipt;
     let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
     let remarks = match row.receipt.report.flags.len() {
@@ -96,6 +101,13 @@ fn upload_lines(row: &UploadRow, answer: &mut Answer) {
 
 fn upload_json(row: &UploadRow) -> String {
     let receipt = &row.receipt;
+    if row.erased.is_some() {
+        return json!({
+            "upload": receipt.upload, "state": "erased", "time": receipt.time, "dataset": receipt.dataset,
+            "erased": row.erased,
+        })
+        .to_string();
+    }
     json!({
         "upload": receipt.upload, "state": receipt.verdict, "time": receipt.time, "dataset": receipt.dataset,
         "path": format!("{}{}", row.place, receipt.name), "size": receipt.size, "sha256": receipt.sha256,

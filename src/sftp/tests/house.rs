@@ -94,7 +94,7 @@ impl House {
         let now = config.borrow().clone();
         let mut recovered = crate::intake::recover(vault, ledger, clock, &self.key, &now).await.unwrap();
         let intake = Intake::new(config.clone(), vault.clone(), ledger.clone(), clock.clone(), self.key.clone());
-        intake.adopt(&mut recovered);
+        intake.adopt(&mut recovered).await;
         let services = Services {
             config: config.clone(),
             intake,

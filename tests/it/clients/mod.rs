@@ -2,9 +2,10 @@
 //!
 //! `matrix` is the row of one client, cell by cell; `programs` are the clients, `replays` those that run on Windows alone,
 //! packet by packet; `site` is where a row is run; `document` compares what was seen with docs/CLIENTS.md, or writes it
-//! (`tests/clients --write`); `asked` is what clients ask beside the transfer.
+//! (`tests/clients --write`); `asked` is what clients ask beside the transfer; `cancelled` stops them in the middle of it.
 
 mod asked;
+mod cancelled;
 mod document;
 mod matrix;
 mod programs;

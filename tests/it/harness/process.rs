@@ -110,9 +110,9 @@ impl Running {
         done
     }
 
-    /// SIGINT to the process alone: its own children hear of it from a terminal, but sftp keeps it from them.
-    pub fn interrupt(&self) {
-        rustix::process::kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+    /// A signal to the process alone: its own children hear of SIGINT from a terminal, but sftp keeps it from them.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Kills the process and its children with SIGKILL, as a machine would that lost its power.

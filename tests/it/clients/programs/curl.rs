@@ -1,6 +1,7 @@
 //! curl, which speaks SFTP with libssh2: a URL for each task.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::version_of;
 use crate::clients::matrix::{Did, Program};
@@ -18,11 +19,20 @@ fn url(way: &Way<'_>, remote: &str) -> String {
 }
 
 /// Host keys are looked up in ~/.ssh/known_hosts.
-fn curl(way: &Way<'_>, words: &[&str]) -> Did {
+fn command(way: &Way<'_>, words: &[&str]) -> Command {
     let (key, public) = (way.site.path("key"), way.site.path("key.pub"));
     let mut command = way.command("curl");
     command.args(["-sS", "--user", "harbour-nightly:", "--key"]).arg(key).arg("--pubkey").arg(public).args(words);
-    way.run(command, "")
+    command
+}
+
+fn curl(way: &Way<'_>, words: &[&str]) -> Did {
+    way.run(command(way, words), "")
+}
+
+/// An upload with more options.
+pub fn putting(way: &Way<'_>, options: &[&str], local: &Path, remote: &str) -> Command {
+    command(way, &[options, &["-T", text(local), &url(way, remote)]].concat())
 }
 
 fn text(path: &Path) -> &str {

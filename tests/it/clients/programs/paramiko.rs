@@ -1,5 +1,7 @@
 //! paramiko, the Python library, as old as Debian has it and as new as PyPI does; with_paramiko.py is the program.
 
+use std::process::Command;
+
 use super::scripted::scripted;
 use super::{beside, installed};
 use crate::clients::matrix::Did;
@@ -20,11 +22,16 @@ impl Paramiko {
         self.python.map_or("/usr/bin/python3".into(), |inside| installed(inside).display().to_string())
     }
 
-    fn run(&self, way: &Way<'_>, words: &[&str]) -> Did {
+    /// One of the program's operations.
+    pub fn command(&self, way: &Way<'_>, words: &[&str]) -> Command {
         let mut command = way.command(&self.python());
         command.arg(beside("with_paramiko.py")).arg(way.port.to_string());
         command.arg(way.site.path("key")).arg(way.site.known_hosts()).args(words);
-        way.run(command, "")
+        command
+    }
+
+    fn run(&self, way: &Way<'_>, words: &[&str]) -> Did {
+        way.run(self.command(way, words), "")
     }
 }
 

@@ -20,12 +20,21 @@ fn putty(way: &Way<'_>, program: &str) -> Command {
     command
 }
 
-fn psftp(way: &Way<'_>, commands: &str) -> Did {
+fn command(way: &Way<'_>, commands: &str) -> Command {
     let script = way.site.path("psftp-script");
     std::fs::write(&script, commands).unwrap();
     let mut command = putty(way, "psftp");
     command.arg("-b").arg(script).arg("harbour-nightly@127.0.0.1");
-    way.run(command, "")
+    command
+}
+
+fn psftp(way: &Way<'_>, commands: &str) -> Did {
+    way.run(command(way, commands), "")
+}
+
+/// An upload with `psftp`.
+pub fn putting(way: &Way<'_>, local: &Path, remote: &str) -> Command {
+    command(way, &format!("put {} {}\n", name(local), name(remote)))
 }
 
 fn name(path: impl AsRef<Path>) -> String {
