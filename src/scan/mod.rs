@@ -179,7 +179,11 @@ impl Scan {
             {
                 Err(self.ended())
             }
-            Err(error) => Err(self.broken(&error)),
+            // It may have answered while this waited for room to send.
+            Err(error) => match self.line.early() {
+                Early::Something => Err(self.ended()),
+                Early::Nothing => Err(self.broken(&error)),
+            },
         }
     }
 

@@ -217,12 +217,12 @@ async fn with_a_witness_an_event_is_proven_by_the_first_checkpoint_that_it_cosig
     desk.assert_whole().await;
 }
 
-/// The newest checkpoint, cosigned by these witnesses (whose signatures are not judged here); its size.
+/// The newest checkpoint, signed by these witnesses too; its size.
 async fn cosign(ledger: &Ledger, witnesses: &[&Signer]) -> u64 {
     let note = ledger.checkpoint().await.unwrap().unwrap();
-    let (checkpoint, parsed) = Checkpoint::read(&note).unwrap();
-    let line = parsed.signatures[0].clone();
-    let signed = witnesses.iter().map(|witness| (witness.verifier_key().clone(), line.clone())).collect();
+    let (checkpoint, _) = Checkpoint::read(&note).unwrap();
+    let text = checkpoint.to_string();
+    let signed = witnesses.iter().map(|witness| (witness.verifier_key().clone(), witness.sign(&text))).collect();
     ledger.cosigned(note, signed).await.unwrap();
     checkpoint.size
 }
