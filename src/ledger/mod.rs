@@ -37,6 +37,7 @@ pub use erase::Taken;
 pub use model::*;
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
+pub use verify::{Finding, LeafCopy, Verification, Verified};
 
 use crate::audit::{Event, Hash, Receipt, Recorder, Signature, VerifierKey};
 use crate::types::*;

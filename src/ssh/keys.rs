@@ -66,8 +66,10 @@ fn read_key(path: &Path, credentials: Option<&Path>) -> anyhow::Result<PrivateKe
     if text.contains("BEGIN PUBLIC KEY") || text.starts_with("ssh-") || text.starts_with("ecdsa-") {
         bail!("is a public key: name the private one, without .pub");
     }
+    // Of the ECDSA keys that ssh-keygen makes, one in 256 begins with a zero byte, which OpenSSH's form leaves out and ssh-key
+    // (0.7.0-rc.11, private/ecdsa.rs: MIN_SIZE) then refuses; PEM keeps it.
     let key = russh::keys::decode_secret_key(&text, None)
-        .context("cannot be parsed as an unencrypted private key in OpenSSH or PEM form: make one with 'ssh-keygen -t ed25519 -N \"\" -f FILE'")?;
+        .context("cannot be parsed as an unencrypted private key in OpenSSH or PEM form: make one with 'ssh-keygen -t ed25519 -N \"\" -f FILE' (an ECDSA key can be written anew with 'ssh-keygen -p -m PEM -P \"\" -N \"\" -f FILE')")?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
         other => bail!("is of the type {other}: use ed25519, ecdsa or rsa"),

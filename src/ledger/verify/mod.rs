@@ -7,6 +7,7 @@
 
 mod facts;
 mod log;
+mod model;
 mod records;
 mod shape;
 mod tree;
@@ -19,9 +20,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use rusqlite::Connection;
 
-use super::{Finding, LedgerError, Result, Verification, Verified, events, file};
+use super::{LedgerError, Result, events, file};
 use crate::audit::{Checkpoint, Hash, VerifierKey};
 use log::{STRETCH, Stretch, Sums};
+pub use model::{Finding, LeafCopy, Verification, Verified};
 
 /// Most findings shown of one check.
 const SHOWN: usize = 20;

@@ -44,7 +44,8 @@ impl Site {
         let second = "\"../keys/host/ssh_host_ed25519_key\", \"../keys/host/ssh_host_ecdsa_key\"";
         gateway.edit("config/nightsafe.toml", "\"../keys/host/ssh_host_ed25519_key\"", second);
         let ecdsa = gateway.path("keys/host/ssh_host_ecdsa_key");
-        keygen(&["-q", "-t", "ecdsa", "-N", "", "-C", "host", "-f"], &ecdsa);
+        // In PEM: of OpenSSH's own form one in 256 cannot be read (see src/ssh/keys.rs).
+        keygen(&["-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-C", "host", "-f"], &ecdsa);
         gateway.launch();
         let site = Self { gateway, dir: fresh_dir("client"), ports: Mutex::default() };
         site.write_keys();
