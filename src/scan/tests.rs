@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -16,10 +17,12 @@ enum Act {
     Stops(usize, &'static [u8]),
     /// Reads so many bytes, says this, and stays.
     Hangs(usize, &'static [u8]),
+    /// Reads nothing; once nothing more comes, since there is no room for it, says this, and stays.
+    Fills(&'static [u8]),
 }
 
-trait Both: Read + Write + Send {}
-impl<T: Read + Write + Send> Both for T {}
+trait Both: Read + Write + AsFd + Send {}
+impl<T: Read + Write + AsFd + Send> Both for T {}
 
 /// Serves one scan on its own thread; gives the stream's content when it came whole.
 fn serve(
@@ -48,6 +51,18 @@ fn serve(
             Act::Stops(bytes, answer) => {
                 scan.read_exact(&mut vec![0; bytes]).unwrap();
                 scan.write_all(answer).unwrap();
+                None
+            }
+            Act::Fills(answer) => {
+                let (mut waiting, mut same) = (0, 0);
+                while same < 20 {
+                    std::thread::sleep(Duration::from_millis(5));
+                    let now = rustix::io::ioctl_fionread(&*scan).unwrap();
+                    same = if now > 0 && now == waiting { same + 1 } else { 0 };
+                    waiting = now;
+                }
+                scan.write_all(answer).unwrap();
+                let _ = over.recv();
                 None
             }
             Act::Hangs(bytes, answer) => {
@@ -188,6 +203,13 @@ fn an_answer_before_the_end_is_none() {
             );
         }
     }
+}
+
+#[test]
+fn an_answer_that_comes_while_there_is_no_room_to_send_is_read() {
+    let mut fake = fake(Act::Fills(b"stream: OK\0"));
+    fake.settings.timeout = Duration::from_secs(2);
+    unavailable(scan(&fake.settings, &vec![b'x'; 4 << 20], 1 << 16), "before it had the whole file");
 }
 
 #[test]
