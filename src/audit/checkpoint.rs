@@ -21,6 +21,29 @@ pub struct Checkpoint {
     pub extension: String,
 }
 
+/// Who signs the log, and whose signatures on what it says so far are believed.
+#[derive(Debug, Clone)]
+pub struct LogKeys {
+    pub signer: Signer,
+    /// The keys that signed before this one.
+    pub former: Vec<VerifierKey>,
+}
+
+impl LogKeys {
+    /// # Errors
+    /// The note is no checkpoint of the log, or not signed by one of its keys.
+    pub fn verify(&self, note: &str) -> Result<Checkpoint, Wrong> {
+        Checkpoint::verify_by_any(note, std::iter::once(self.signer.verifier_key()).chain(&self.former))
+    }
+}
+
+/// A log whose key never changed.
+impl From<Signer> for LogKeys {
+    fn from(signer: Signer) -> Self {
+        Self { signer, former: Vec::new() }
+    }
+}
+
 /// Reads a number as C2SP's formats write it: decimal, no leading zeroes, no sign.
 ///
 /// # Errors
@@ -64,19 +87,19 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// As [`Checkpoint::verify`], by any of these: the log's present key and its former ones.
+    /// As [`Checkpoint::verify`], by any of these: the log's present key, then its former ones.
     ///
     /// # Errors
-    /// No key verifies it; the reason is that of the last one.
+    /// No key verifies it; the reason is that of the first one.
     pub fn verify_by_any<'k>(note: &str, keys: impl IntoIterator<Item = &'k VerifierKey>) -> Result<Self, Wrong> {
-        let mut wrong = Wrong("there is no key to verify it by".into());
+        let mut wrong = None;
         for key in keys {
             match Self::verify(note, key) {
                 Ok(checkpoint) => return Ok(checkpoint),
-                Err(why) => wrong = why,
+                Err(why) => wrong = wrong.or(Some(why)),
             }
         }
-        Err(wrong)
+        Err(wrong.unwrap_or_else(|| Wrong("there is no key to verify it by".into())))
     }
 
     /// The cosignatures of these witnesses on a signed checkpoint, verified; none is no error.

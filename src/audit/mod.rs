@@ -17,7 +17,7 @@ pub mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, LogKeys};
 pub use event::{Event, Kind, Recorder};
 pub use note::{Note, Signature, Signed, Signer, VerifierKey};
 pub use proof::{PROOF_MAX, Proof};

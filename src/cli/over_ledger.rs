@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::config_file::ConfigFile;
 use super::outcome::Stop;
 use crate::config::{self, Config};
-use crate::ledger::{self, Ledger, LogKeys};
+use crate::ledger::{self, Ledger};
 use crate::types::{Clock, Invalid, Timestamp};
 
 /// Runs a command that only reads the ledger that the configuration leads to: it needs nobody's key.
@@ -29,7 +29,7 @@ pub fn run(
     command: impl AsyncFnOnce(&Ledger, &Config) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let opened = |file: &Path, config: &Config| {
-        let keys = LogKeys { signer: config::signing_key(&config.audit)?, former: config.audit.former_keys.clone() };
+        let keys = config::log_keys(&config.audit)?;
         open(file, |file| Ledger::open(file, keys))
     };
     with(config, opened, command)

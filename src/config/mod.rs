@@ -28,7 +28,7 @@ pub use diagnostic::{Diagnostic, Warning};
 pub use load::{Loaded, dataset_file, load, load_with_warnings};
 pub use model::*;
 pub use reload::{Live, Reload, watch};
-pub use signing_key::{SigningKeyError, signing_key, signing_key_mode, verifier_key};
+pub use signing_key::{SigningKeyError, log_keys, signing_key, signing_key_mode, verifier_key};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/nightsafe/nightsafe.toml";

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::model::AuditSettings;
-use crate::audit::{Signer, VerifierKey};
+use crate::audit::{LogKeys, Signer, VerifierKey};
 
 /// A signing key's line has a name of at most 255 bytes and some 70 more.
 const FILE_MAX: u64 = 4096;
@@ -36,6 +36,14 @@ pub struct SigningKeyError {
 pub fn signing_key(audit: &AuditSettings) -> Result<Signer, SigningKeyError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     read(&audit.key, &audit.origin, credentials.as_deref().map(Path::new))
+}
+
+/// The key that `[audit]` names, with those that signed the log before it.
+///
+/// # Errors
+/// As [`signing_key`].
+pub fn log_keys(audit: &AuditSettings) -> Result<LogKeys, SigningKeyError> {
+    Ok(LogKeys { signer: signing_key(audit)?, former: audit.former_keys.clone() })
 }
 
 /// The public half of the key that `[audit]` names: from the file beside it, `KEY.pub`, or from the private key itself.

@@ -24,7 +24,7 @@ use crate::access::Access;
 use crate::audit::{Event, Kind, Recorder};
 use crate::config::{self, Config, Diagnostic, Reload};
 use crate::intake::Intake;
-use crate::ledger::{Ledger, LogKeys};
+use crate::ledger::Ledger;
 use crate::types::{Actor, Clock};
 use crate::vault::Vault;
 use crate::{intake, publish, queue, sftp, ssh};
@@ -62,9 +62,8 @@ pub async fn run(
     let keys = Arc::new(ssh::HostKeys::read(&config)?);
     let vault = Vault::open(&config.paths.state)
         .with_context(|| format!("cannot open the vault in {}", config.paths.state.display()))?;
-    let signer = config::signing_key(&config.audit)?;
-    let verifier_key = signer.verifier_key().clone();
-    let log_keys = LogKeys { signer, former: config.audit.former_keys.clone() };
+    let log_keys = config::log_keys(&config.audit)?;
+    let verifier_key = log_keys.signer.verifier_key().clone();
     let ledger = Ledger::open(&config.paths.state.join("ledger.sqlite"), log_keys)
         .with_context(|| format!("cannot open the ledger in {}", config.paths.state.display()))?;
     let mark = mark::Mark::new(&config.paths.state);

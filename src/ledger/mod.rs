@@ -39,7 +39,7 @@ use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 pub use verify::{Finding, LeafCopy, Verification, Verified};
 
-use crate::audit::{Event, Hash, Receipt, Recorder, Signature, VerifierKey};
+use crate::audit::{Event, Hash, LogKeys, Receipt, Recorder, Signature, VerifierKey};
 use crate::types::*;
 use readers::Readers;
 use writer::{Job, Message, Tx, Verb, Writer};

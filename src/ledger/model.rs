@@ -9,9 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::audit::leaf::Private;
-use crate::audit::{
-    Checkpoint, Event, Hash, Kind, Proof, Receipt, Restricted, Signer, Verdict, VerifierKey, Wrong, evidence,
-};
+use crate::audit::{Event, Hash, Kind, Proof, Receipt, Restricted, Verdict, VerifierKey, evidence};
 use crate::types::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,29 +21,6 @@ pub enum LedgerError {
     Closed,
 }
 pub type Result<T> = std::result::Result<T, LedgerError>;
-
-/// Who signs the log, and whose signatures on what it says so far are believed.
-#[derive(Debug, Clone)]
-pub struct LogKeys {
-    pub signer: Signer,
-    /// The keys that signed before this one.
-    pub former: Vec<VerifierKey>,
-}
-
-impl LogKeys {
-    /// # Errors
-    /// The note is no checkpoint of the log, or not signed by one of its keys.
-    pub fn verify(&self, note: &str) -> std::result::Result<Checkpoint, Wrong> {
-        Checkpoint::verify_by_any(note, self.former.iter().chain([self.signer.verifier_key()]))
-    }
-}
-
-/// A log whose key never changed.
-impl From<Signer> for LogKeys {
-    fn from(signer: Signer) -> Self {
-        Self { signer, former: Vec::new() }
-    }
-}
 
 /// An upload's end, as intake tells it. `receipt.supersedes` is filled in by the ledger.
 #[derive(Debug, Clone)]

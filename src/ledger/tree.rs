@@ -8,10 +8,10 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{Count, all};
-use super::{Cosignature, LedgerError, LogKeys, ProofOf, Proven, Result, events};
+use super::{Cosignature, LedgerError, ProofOf, Proven, Result, events};
 use crate::audit::leaf::Private;
 use crate::audit::tree::{self, TILE_HEIGHT, TILE_WIDTH};
-use crate::audit::{Checkpoint, Frontier, Hash, Kind, Nodes, Signature, Signer, VerifierKey, Wrong};
+use crate::audit::{Checkpoint, Frontier, Hash, Kind, LogKeys, Nodes, Signature, Signer, VerifierKey, Wrong};
 
 impl From<Wrong> for LedgerError {
     fn from(wrong: Wrong) -> Self {

@@ -16,8 +16,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{LedgerError, LogKeys, Result, events, fault, tree};
-use crate::audit::{Event, Kind};
+use super::{LedgerError, Result, events, fault, tree};
+use crate::audit::{Event, Kind, LogKeys};
 
 /// Most verbs in one transaction.
 const GROUP: usize = 256;

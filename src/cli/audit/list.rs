@@ -44,7 +44,7 @@ impl List {
     /// Prints what is there; returns the number of the last event that was looked at.
     async fn print_there(&self, ledger: &Ledger, out: &mut impl Write) -> anyhow::Result<u64> {
         let Some(limit) = limit(self.limit) else { return self.print_after(ledger, 0, out).await };
-        let end = end(ledger).await?;
+        let end = ledger.last_event().await?;
         let events = ledger.events(&Filter { limit: Some(limit), ..self.which.filter() }).await?;
         self.print(&events, out)?;
         Ok(events.last().map_or(end, |event| event.sequence.max(end)))
@@ -54,7 +54,7 @@ impl List {
     async fn print_after(&self, ledger: &Ledger, mut last: u64, out: &mut impl Write) -> anyhow::Result<u64> {
         // Asked first: what comes meanwhile may be printed, and is never passed over. Who follows what is rare would read
         // from the last match on each time.
-        let end = end(ledger).await?;
+        let end = ledger.last_event().await?;
         while last < end {
             let events = self.which.page(ledger, last).await?;
             self.print(&events, out)?;
@@ -75,12 +75,6 @@ impl List {
         }
         Ok(out.flush()?)
     }
-}
-
-/// The number of the newest event.
-async fn end(ledger: &Ledger) -> anyhow::Result<u64> {
-    let newest = ledger.events(&Filter { limit: Some(1), ..Filter::default() }).await?;
-    Ok(newest.last().map_or(0, |event| event.sequence))
 }
 
 /// Time, sequence, kind, account, address, upload and details, in one line.

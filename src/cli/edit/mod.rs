@@ -21,7 +21,7 @@ use super::operator::operator;
 use super::outcome::Stop;
 use crate::audit::{Event, Kind};
 use crate::config::{self, Config};
-use crate::ledger::{Filter, Ledger, LogKeys};
+use crate::ledger::{Filter, Ledger};
 use crate::types::{Clock, OrgId, Timestamp};
 
 /// How often, and how long each time, a command waits for another one.
@@ -81,7 +81,7 @@ impl Editor {
         let state = &config.paths.state;
         files::make_private_folder(state)
             .with_context(|| format!("the state folder {} cannot be made; nothing was changed", state.display()))?;
-        let keys = LogKeys { signer: config::signing_key(&config.audit)?, former: config.audit.former_keys.clone() };
+        let keys = config::log_keys(&config.audit)?;
         let ledger_file = state.join("ledger.sqlite");
         let ledger = {
             let _inside = runtime.enter();

@@ -4,7 +4,7 @@ use super::*;
 use crate::audit::tree::{inclusion_length, leaf_hash, verify_consistency, verify_inclusion};
 use crate::audit::{Event, note::VerifierKey};
 use crate::ledger::testing::{Desk, POLICY, actor, at, believing, ended, event, org, signer};
-use crate::ledger::{Filter, Ledger, LogKeys};
+use crate::ledger::{Filter, Ledger};
 use crate::types::{Actor, UploadId};
 
 fn read(note: &str) -> Checkpoint {
