@@ -128,20 +128,12 @@ pub fn put_back(file: &Path, older: &Path) {
     let raw = rusqlite::Connection::open(file).unwrap();
     raw.busy_timeout(Duration::from_secs(10)).unwrap();
     raw.execute("ATTACH ? AS older", [older.to_str().unwrap()]).unwrap();
-    let named = |kind: &str, column: &str| -> Vec<String> {
-        let sql = format!("SELECT {column} FROM main.sqlite_schema WHERE type = '{kind}' ORDER BY rowid");
-        let mut statement = raw.prepare(&sql).unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect()
-    };
+    raw.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    let mut tables = raw.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'").unwrap();
     let mut sql = "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON;".to_owned();
-    for trigger in named("trigger", "name") {
-        sql += &format!("DROP TRIGGER main.{trigger};");
-    }
-    for table in named("table", "name") {
+    for table in tables.query_map([], |row| row.get::<_, String>(0)).unwrap().map(|table| table.unwrap()) {
         sql += &format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM older.{table};");
     }
-    for trigger in named("trigger", "sql") {
-        sql += &format!("{trigger};");
-    }
+    drop(tables);
     raw.execute_batch(&(sql + "COMMIT")).unwrap();
 }

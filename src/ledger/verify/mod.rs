@@ -208,15 +208,8 @@ impl Work<'_> {
 fn read_kept(notes: &[String], keys: &[VerifierKey], findings: &mut Vec<Finding>) -> Vec<(u64, Hash)> {
     let mut kept = Vec::new();
     for note in notes {
-        let read = Checkpoint::read(note).map_err(|error| error.0).and_then(|(checkpoint, note)| {
-            note.verify(keys).map_err(|wrong| wrong.0)?;
-            match keys.iter().any(|key| key.name() == checkpoint.origin) {
-                true => Ok((checkpoint.size, checkpoint.root)),
-                false => Err(format!("it is of another log, {}", checkpoint.origin)),
-            }
-        });
-        match read {
-            Ok(checkpoint) => kept.push(checkpoint),
+        match Checkpoint::verify_by_any(note, keys) {
+            Ok(checkpoint) => kept.push((checkpoint.size, checkpoint.root)),
             Err(why) => {
                 let what = format!("the checkpoint kept elsewhere cannot be used: {why}");
                 findings.push(found(tree::KEPT, what, None));

@@ -170,14 +170,14 @@ impl<'c> Records<'c> {
             compared.text("MD5", text(row, 19)?, detail.md5);
             compared.text("SHA-1", text(row, 20)?, detail.sha1);
         }
-        if accepted && row.get_ref(22)?.as_str_or_null().unwrap_or(None).is_some() {
-            compared.same("delivery", text(row, 22)?, told.fields.delivery);
+        let delivery = text(row, 22)?;
+        if accepted && delivery.is_some() {
+            compared.same("delivery", delivery, told.fields.delivery);
         }
         for (name, recorded, said) in compared.0 {
             let what = format!("event {event} (upload {upload}): its {name} is {said}, and is recorded as {recorded}");
             self.findings.push(found(ENDS, what, Some(event)));
         }
-        let delivery = text(row, 22)?;
         match delivery {
             None if accepted => {
                 self.findings.push(found(QUEUED, format!("upload {upload} has no delivery"), Some(event)));

@@ -12,7 +12,7 @@ use super::{Finding, found};
 use crate::audit::Checkpoint;
 use crate::audit::tree::TILE_HEIGHT;
 
-pub(super) const COSIGNED: &str = "every cosignature is one of its witness";
+const COSIGNED: &str = "every cosignature is one of its witness";
 
 /// Tables, indexes and triggers against those of a new ledger.
 pub(super) fn schema(connection: &Connection) -> Result<Vec<Finding>> {

@@ -13,8 +13,8 @@ use crate::audit::{Frontier, Hash, VerifierKey};
 use crate::types::{Invalid, Timestamp};
 
 pub(super) const TREE: &str = "the tree is that of the leaves";
-pub(super) const SIGNED: &str = "every checkpoint is signed by the log's key";
-pub(super) const ROOTS: &str = "every checkpoint covers the log as it is";
+const SIGNED: &str = "every checkpoint is signed by the log's key";
+const ROOTS: &str = "every checkpoint covers the log as it is";
 pub(super) const KEPT: &str = "the log continues what was kept elsewhere";
 
 /// Growing the tree.

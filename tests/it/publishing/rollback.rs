@@ -24,17 +24,13 @@ fn copy(gateway: &Gateway, to: &Path) {
 fn put_back(gateway: &Gateway, copy: &Path) {
     let raw = open(&gateway.path("state/ledger.sqlite"));
     raw.execute("ATTACH ? AS copy", [copy.to_str().unwrap()]).unwrap();
-    let each = |kind: &str, column: &str| -> Vec<String> {
-        let sql = format!("SELECT {column} FROM main.sqlite_schema WHERE type = '{kind}' ORDER BY rowid");
-        let mut statement = raw.prepare(&sql).unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect()
-    };
+    raw.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    let mut tables = raw.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'").unwrap();
     let mut sql = "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON;".to_owned();
-    each("trigger", "name").iter().for_each(|trigger| sql += &format!("DROP TRIGGER main.{trigger};"));
-    each("table", "name").iter().for_each(|table| {
+    for table in tables.query_map([], |row| row.get::<_, String>(0)).unwrap().map(|table| table.unwrap()) {
         sql += &format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM copy.{table};");
-    });
-    each("trigger", "sql").iter().for_each(|trigger| sql += &format!("{trigger};"));
+    }
+    drop(tables);
     raw.execute_batch(&(sql + "COMMIT")).unwrap();
 }
 
