@@ -103,11 +103,17 @@ pub(super) async fn close(mut upload: Upload) -> Result<Closed, Refusal> {
         Ok(came) => came,
         Err(broken) => return Err(intake.broken(&facts, &broken).await),
     };
-    let (actor, gateway, place) = (facts.actor.clone(), upload.gateway.clone(), facts.label().0);
-    let name = upload.final_name.clone();
-    let (interrupted, renamed, segments) = (upload.writes.look_interrupted(), false, None);
-    let (intake_too, facts_too) = (intake.clone(), facts.clone());
-    let end = End { intake: intake_too, facts: facts_too, actor, gateway, place, name, interrupted, renamed, segments };
+    let end = End {
+        intake: intake.clone(),
+        facts: facts.clone(),
+        actor: facts.actor.clone(),
+        gateway: upload.gateway.clone(),
+        place: facts.label().0,
+        name: upload.final_name.clone(),
+        interrupted: upload.writes.look_interrupted(),
+        renamed: false,
+        segments: None,
+    };
     let finished = match came {
         Came::Whole(finished) => finished,
         Came::Pieces(segments) if waits && unfit.is_none() => {

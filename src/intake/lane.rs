@@ -405,9 +405,10 @@ impl Drop for Worker {
 #[cfg(test)]
 mod tests {
     use super::super::pipeline::Stored;
-    use super::super::pipeline::tests::{Bench, plaintext, sha256};
+    use super::super::pipeline::tests::{Bench, plaintext};
     use super::*;
     use crate::check::Format;
+    use crate::types::Sha256;
 
     impl Ended {
         pub(in super::super) fn whole(self) -> super::super::pipeline::Finished {
@@ -439,7 +440,7 @@ mod tests {
                 lane.push(piece).await;
             }
             let finished = lane.finish(Want::Object).await.unwrap().whole();
-            assert_eq!((finished.size, finished.sha256), (size as u64, sha256(&plain)));
+            assert_eq!((finished.size, finished.sha256), (size as u64, Sha256::of(&plain)));
             assert!(bench.opened(upload) == plain);
         }
     }

@@ -473,10 +473,6 @@ pub(super) mod tests {
         (0..size).map(|i| b'a' + (i % 23) as u8).collect()
     }
 
-    pub(in super::super) fn sha256(bytes: &[u8]) -> Sha256 {
-        Sha256(digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap())
-    }
-
     #[test]
     fn what_goes_in_however_cut_is_what_the_sealed_object_opens_to() {
         let bench = Bench::new();
@@ -491,7 +487,7 @@ pub(super) mod tests {
                 let finished = pipeline.finish(Want::Object).unwrap();
                 assert_eq!(
                     (finished.size, finished.sha256, finished.outcome.report.errors),
-                    (size as u64, sha256(&plain), 0)
+                    (size as u64, Sha256::of(&plain), 0)
                 );
                 let Stored::Object { sealed_size } = finished.stored else { panic!("not stored") };
                 assert_eq!(sealed_size, bench.vault.read(upload).unwrap().size());
@@ -508,7 +504,7 @@ pub(super) mod tests {
         let rules = Rules { min_size: 0, ..Rules::of(Format::Opaque, 10) };
         seed.content = Content::Extract { check: Box::new(begin(&rules)), scan: None };
         let finished = Pipeline::new(seed).unwrap().finish(Want::Object).unwrap();
-        assert_eq!((finished.size, finished.sha256), (0, sha256(b"")));
+        assert_eq!((finished.size, finished.sha256), (0, Sha256::of(b"")));
         assert_eq!(bench.opened(upload), b"");
     }
 
@@ -524,7 +520,7 @@ pub(super) mod tests {
         assert_eq!(bench.spooled(), 0, "the spool goes as soon as the fault is known");
         assert!(matches!(pipeline.push(&plain[650_000..]), Err(Stop::Fault(_))));
         let finished = pipeline.finish(Want::Object).unwrap();
-        assert_eq!((finished.size, finished.sha256, finished.outcome.report.errors), (700_000, sha256(&plain), 1));
+        assert_eq!((finished.size, finished.sha256, finished.outcome.report.errors), (700_000, Sha256::of(&plain), 1));
         assert!(matches!(finished.stored, Stored::Nothing));
         assert_eq!(bench.vault.objects().unwrap(), []);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::pipeline::tests::{Bench, plaintext, sha256};
+use super::pipeline::tests::{Bench, plaintext};
 use super::*;
 use crate::access::{Access, Admission, fixture};
 use crate::audit::{Event, Verdict};
@@ -165,7 +165,10 @@ async fn an_upload_is_sealed_stored_and_recorded_when_close_answers() {
     for (name, size) in [("a.csv", 1), ("b.csv", 65_536), ("c.csv", 3_000_000)] {
         let plain = plaintext(size);
         let receipt = accepted(house.put(name, &plain).await);
-        assert_eq!((receipt.verdict, receipt.size, receipt.sha256), (Verdict::Accepted, size as u64, sha256(&plain)));
+        assert_eq!(
+            (receipt.verdict, receipt.size, receipt.sha256),
+            (Verdict::Accepted, size as u64, Sha256::of(&plain))
+        );
         assert!(house.bench.opened(receipt.upload) == plain);
     }
     assert_eq!(house.kinds().await, ["upload.begun", "upload.accepted"].repeat(3));
@@ -183,7 +186,7 @@ async fn faults_are_rejected_with_a_report_and_nothing_is_kept() {
     reports.sort_by(|a, b| a.name.cmp(&b.name));
     let verdicts: Vec<_> = reports.iter().map(|report| (report.name.as_str(), report.verdict)).collect();
     assert_eq!(verdicts[..2], [("a.csv", Verdict::Rejected), ("b.csv", Verdict::Rejected)]);
-    assert_eq!((reports[1].size, reports[1].sha256), (10, sha256(b"%PDF-1.7 x")));
+    assert_eq!((reports[1].size, reports[1].sha256), (10, Sha256::of(b"%PDF-1.7 x")));
     house.assert_settled().await;
 }
 
@@ -256,7 +259,7 @@ async fn a_draft_is_completed_by_its_rename() {
     assert_eq!(house.rename("a.csv.part", "a.csv").await.unwrap_err().kind, RefusalKind::NotFound);
     assert!(house.rename("a.csv.filepart", "a.xlsx").await.is_err(), "the draft stays");
     let receipt = accepted(house.rename("a.csv.filepart", "a.csv").await);
-    assert_eq!((receipt.name.as_str(), receipt.sha256), ("a.csv", sha256(&plain)));
+    assert_eq!((receipt.name.as_str(), receipt.sha256), ("a.csv", Sha256::of(&plain)));
     assert!(house.bench.opened(receipt.upload) == plain);
     house.assert_settled().await;
     assert_eq!(house.kinds().await.last(), Some(&"upload.accepted"));
@@ -402,7 +405,7 @@ async fn a_rejected_upload_is_kept_sealed_where_the_dataset_quarantines() {
     assert!(receipt.quarantined && receipt.report.errors == 1 && !receipt.report.complete);
     // A client that heard of the fault may have stopped; what came is what is kept.
     let opened = house.bench.opened(receipt.upload);
-    assert!(opened.len() as u64 == receipt.size && plain.starts_with(&opened) && sha256(&opened) == receipt.sha256);
+    assert!(opened.len() as u64 == receipt.size && plain.starts_with(&opened) && Sha256::of(&opened) == receipt.sha256);
     assert_eq!(house.ledger.stored_bytes(house.principal.org()).await.unwrap(), rows[0].sealed_size);
     assert_eq!(house.ledger.deliveries(&Filter::default()).await.unwrap(), []);
     house.assert_settled().await;
@@ -483,7 +486,7 @@ async fn restricted_rows_go_with_the_upload_also_through_a_draft() {
         let mut outcome = crate::check::Outcome::default();
         (outcome.report.complete, outcome.report.restricted) = (true, 2);
         assert!(outcome.restricted.add(3) && outcome.restricted.add(4));
-        let (size, sha256, stored) = (6, sha256(name.as_bytes()), pipeline::Stored::Draft(spool));
+        let (size, sha256, stored) = (6, Sha256::of(name.as_bytes()), pipeline::Stored::Draft(spool));
         let finished = pipeline::Finished {
             size,
             sha256,

@@ -17,7 +17,7 @@ async fn house(kinds: &[CompanionKind], required: bool) -> House {
 }
 
 fn sha(plain: &[u8]) -> String {
-    format!("{}  a.csv\n", sha256(plain))
+    format!("{}  a.csv\n", crate::types::Sha256::of(plain))
 }
 
 fn noted(closed: Result<Closed, Refusal>) {

@@ -31,7 +31,7 @@ async fn a_lost_upload_is_gone_on_with_at_its_size_as_often_as_it_takes() {
     }
     write(&mut upload, &plain, 2_500_000).await;
     let receipt = accepted(upload.close().await);
-    assert_eq!((receipt.upload, receipt.size, receipt.sha256), (id, 3_000_000, sha256(&plain)));
+    assert_eq!((receipt.upload, receipt.size, receipt.sha256), (id, 3_000_000, Sha256::of(&plain)));
     assert!(house.bench.opened(id) == plain);
     house.assert_settled().await;
     let kinds = house.kinds().await;
@@ -76,7 +76,7 @@ async fn a_lost_upload_is_never_listed_at_the_size_that_its_client_has() {
     upload.write(0, b"patch").await.unwrap();
     upload.sync().await.unwrap();
     assert_eq!(house.size("a.csv"), Some(299_999));
-    assert_eq!(accepted(upload.close().await).sha256, sha256(&plain));
+    assert_eq!(accepted(upload.close().await).sha256, Sha256::of(&plain));
     house.remove("b.csv").await;
     house.remove("c.csv.part").await;
     house.assert_settled().await;
@@ -97,7 +97,7 @@ async fn rewinds_jumps_and_cuts_give_what_a_plain_file_would_have() {
     upload.write(300_000, &model[300_000..1_300_000]).await.unwrap();
     upload.write(1_300_000, &model[1_300_000..2_000_000]).await.unwrap();
     let receipt = accepted(upload.close().await);
-    assert_eq!((receipt.size, receipt.sha256), (2_040_000, sha256(&model)));
+    assert_eq!((receipt.size, receipt.sha256), (2_040_000, Sha256::of(&model)));
     assert!(house.bench.opened(receipt.upload) == model);
     house.assert_settled().await;
 }
@@ -151,7 +151,7 @@ async fn a_closed_draft_is_gone_on_with_too_and_completed_by_its_rename() {
     drop(house.resume("a.csv.part", false).await.unwrap());
     house.idle().await;
     let receipt = accepted(house.rename("a.csv.part", "a.csv").await);
-    assert_eq!(receipt.sha256, sha256(&plain));
+    assert_eq!(receipt.sha256, Sha256::of(&plain));
     house.assert_settled().await;
 }
 
@@ -245,9 +245,9 @@ async fn a_killed_daemon_s_drafts_are_gone_on_with_from_their_tickets() {
     let mut upload = house.resume("a.csv", true).await.unwrap();
     write(&mut upload, &plain, size).await;
     let receipt = accepted(upload.close().await);
-    assert_eq!((receipt.upload, receipt.sha256), (id, sha256(&plain)));
+    assert_eq!((receipt.upload, receipt.sha256), (id, Sha256::of(&plain)));
     assert!(house.bench.opened(id) == plain);
-    assert_eq!(accepted(house.rename("b.csv.part", "b.csv").await).sha256, sha256(&plain[..300_000]));
+    assert_eq!(accepted(house.rename("b.csv.part", "b.csv").await).sha256, Sha256::of(&plain[..300_000]));
     house.assert_settled().await;
     assert!(house.kinds().await.contains(&"draft.kept"));
 }

@@ -135,7 +135,7 @@ async fn what_was_written_over_does_not_come_back_with_another_session() {
         let size = second.size() as usize;
         assert!((200_000..300_000).contains(&size), "{size}");
         write(&mut second, &plain, size).await;
-        assert_eq!(accepted(second.close().await).sha256, sha256(&plain));
+        assert_eq!(accepted(second.close().await).sha256, Sha256::of(&plain));
     }
     house.assert_settled().await;
 }

@@ -44,7 +44,7 @@ async fn however_often_a_draft_is_opened_its_files_are_no_more_than_its_segments
     upload.write(60_040, &plain[60_040..]).await.unwrap();
     upload.close().await.unwrap();
     let receipt = accepted(house.rename("a.csv.part", "a.csv").await);
-    assert_eq!(receipt.sha256, sha256(&plain));
+    assert_eq!(receipt.sha256, Sha256::of(&plain));
     house.assert_settled().await;
 }
 
@@ -159,7 +159,7 @@ async fn a_write_that_is_refused_leaves_the_draft_to_be_gone_on_with() {
     house.intake.cut(&house.principal, &Place::Inbox, &"a.csv".parse().unwrap(), size).await.unwrap();
     let mut upload = house.resume("a.csv", true).await.unwrap();
     write(&mut upload, &plain, size as usize).await;
-    assert_eq!(accepted(upload.close().await).sha256, sha256(&plain));
+    assert_eq!(accepted(upload.close().await).sha256, Sha256::of(&plain));
     house.assert_settled().await;
 }
 
@@ -194,7 +194,7 @@ async fn a_rename_that_does_not_complete_is_not_told_as_one() {
     assert!(house.rename("a.csv.part", "a.csv").await.unwrap_err().reason.contains("kept as a draft"));
     assert!(!house.kinds().await.contains(&"draft.renamed"));
     std::fs::rename(&moved, &file).unwrap();
-    assert_eq!(accepted(house.rename("a.csv.part", "a.csv").await).sha256, sha256(&plain));
+    assert_eq!(accepted(house.rename("a.csv.part", "a.csv").await).sha256, Sha256::of(&plain));
     let kinds = house.kinds().await;
     assert!(kinds.ends_with(&["draft.renamed", "upload.accepted"]), "{kinds:?}");
     house.assert_settled().await;
