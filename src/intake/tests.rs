@@ -11,7 +11,7 @@ use crate::access::{Access, Admission, fixture};
 use crate::audit::{Event, Verdict};
 use crate::check::{Format, Rules};
 use crate::config::{Config, Dataset, OnReject, Severity};
-use crate::ledger::Filter;
+use crate::ledger::{Filter, Logged};
 
 mod companions;
 mod drafts;
@@ -115,11 +115,12 @@ impl House {
     /// Events about uploads and drafts, in order.
     async fn told(&self) -> Vec<Event> {
         // Recorded events are stored in order: when this one is, those before it are.
+        let is_mark = |logged: &&Logged| logged.event.kind == Kind::DaemonStopped;
+        let before = self.ledger.events(&Filter::default()).await.unwrap().iter().filter(is_mark).count();
         self.ledger.recorder().record(Event::new(self.clock.now(), Kind::DaemonStopped, Actor::gateway())).await;
         loop {
             let events = self.ledger.events(&Filter::default()).await.unwrap();
-            let marks = events.iter().filter(|logged| logged.event.kind == Kind::DaemonStopped).count();
-            if marks > 0 {
+            if events.iter().filter(is_mark).count() > before {
                 return events.into_iter().map(|logged| logged.event).filter(|event| event.upload.is_some()).collect();
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -132,7 +133,7 @@ impl House {
 
     /// Nothing is under way, the spool is empty, and vault and ledger agree.
     async fn assert_settled(&self) {
-        for _ in 0..2000 {
+        for _ in 0..15_000 {
             if self.bench.spooled() == 0 && self.intake.under_way() == 0 {
                 break;
             }

@@ -264,7 +264,10 @@ fn a_scanner_that_hangs_is_given_up_in_time() {
 fn a_scanner_that_is_not_there_or_is_something_else_is_told_when_a_scan_begins() {
     let nowhere = settings(Address::Path("/nonexistent/clamd.ctl".into()));
     unavailable(scan(&nowhere, b"", 1), "No such file");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody else gets this port meanwhile: it is bound, and does not listen.
+    let bound = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&bound, &std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = std::net::SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
     unavailable(scan(&settings(Address::Tcp(port)), b"", 1), "refused");
     let long = settings(Address::Path(format!("/{}", "x".repeat(200)).into()));
     unavailable(scan(&long, b"", 1), "clamd: ");

@@ -74,8 +74,9 @@ fn a_draft_that_is_uploaded_again_is_one_file_and_the_first_does_not_come_back()
     for seed in [1, 2] {
         gateway.put(&gateway.harbour(), &csv(5_000, seed), "/visits.csv.part");
     }
-    assert_eq!(gateway.events_of(Kind::DraftRemoved).len(), 1);
+    gateway.await_events(Kind::DraftRemoved, 1);
     gateway.harbour().sftp("rename /visits.csv.part /visits.csv\n").ok();
+    assert_eq!(gateway.events_of(Kind::DraftRemoved).len(), 1);
     assert_eq!(gateway.uploads()[0].receipt.sha256.to_string(), digest(&csv(5_000, 2)));
     assert!(!gateway.harbour().list("/").contains(&"visits.csv.part".into()), "the first came back");
 }

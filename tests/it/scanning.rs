@@ -74,7 +74,7 @@ fn clamd_stopped_in_the_middle_gives_no_verdict_and_none_when_it_is_down() {
 /// A gateway whose datasets are scanned by this clamd; `bulk` takes bytes of any kind.
 fn gateway(clamd: &Clamd, max_size: &str) -> Gateway {
     let mut gateway = Gateway::prepare(Setup::new());
-    let scan = format!("[scan]\nclamd = {:?}\nmax_size = {max_size:?}\ntimeout = \"5s\"\n[log]", clamd.socket());
+    let scan = format!("[scan]\nclamd = {:?}\nmax_size = {max_size:?}\ntimeout = \"60s\"\n[log]", clamd.socket());
     gateway.edit("config/nightsafe.toml", "[log]", &scan);
     gateway.launch();
     gateway

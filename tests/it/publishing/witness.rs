@@ -113,7 +113,11 @@ fn serve(stream: TcpStream, memory: &Mutex<Memory>) {
         };
         let length = answer.len();
         let head = format!("HTTP/1.1 {status} Answer\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
-        reader.get_mut().write_all(format!("{head}{answer}").as_bytes()).unwrap();
+        drop(memory);
+        // The daemon may have gone away meanwhile.
+        if reader.get_mut().write_all(format!("{head}{answer}").as_bytes()).is_err() {
+            return;
+        }
     }
 }
 

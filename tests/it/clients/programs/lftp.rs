@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::version_of;
 use crate::clients::matrix::{Did, Program};
@@ -9,7 +10,7 @@ use crate::clients::site::Way;
 
 pub struct Lftp;
 
-fn lftp(way: &Way<'_>, commands: &str) -> Did {
+fn command(way: &Way<'_>, commands: &str) -> Command {
     let script = format!(
         "set cmd:fail-exit yes\nset net:max-retries 3\nset net:reconnect-interval-base 1\nset sftp:connect-program \"ssh -a -x -F {}\"\n\
          open -p {} sftp://harbour-nightly:@127.0.0.1\n{commands}",
@@ -20,7 +21,16 @@ fn lftp(way: &Way<'_>, commands: &str) -> Did {
     std::fs::write(&file, script).unwrap();
     let mut command = way.command("lftp");
     command.arg("-f").arg(file);
-    way.run(command, "")
+    command
+}
+
+fn lftp(way: &Way<'_>, commands: &str) -> Did {
+    way.run(command(way, commands), "")
+}
+
+/// An upload.
+pub fn putting(way: &Way<'_>, local: &Path, remote: &str) -> Command {
+    command(way, &format!("put {} -o {}\n", name(local), name(remote)))
 }
 
 fn name(path: impl AsRef<Path>) -> String {

@@ -1,6 +1,7 @@
 //! rclone with its sftp backend: sets times, and compares digests by `md5sum` over exec, each time.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::version_of;
 use crate::clients::matrix::{Did, Program};
@@ -8,7 +9,7 @@ use crate::clients::site::Way;
 
 pub struct Rclone;
 
-pub fn rclone(way: &Way<'_>, words: &[&str]) -> Did {
+fn command(way: &Way<'_>, words: &[&str]) -> Command {
     let config = format!(
         "[gateway]\ntype = sftp\nhost = 127.0.0.1\nport = {}\nuser = harbour-nightly\nkey_file = {}\nknown_hosts_file = {}\n",
         way.port,
@@ -19,7 +20,16 @@ pub fn rclone(way: &Way<'_>, words: &[&str]) -> Did {
     std::fs::write(&file, config).unwrap();
     let mut command = way.command("rclone");
     command.arg("--config").arg(file).args(["--retries", "3", "--low-level-retries", "3"]).args(words);
-    way.run(command, "")
+    command
+}
+
+pub fn rclone(way: &Way<'_>, words: &[&str]) -> Did {
+    way.run(command(way, words), "")
+}
+
+/// An upload.
+pub fn putting(way: &Way<'_>, local: &Path, remote: &str) -> Command {
+    command(way, &["copyto", text(local), &format!("gateway:{remote}")])
 }
 
 fn text(path: &Path) -> &str {
