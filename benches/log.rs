@@ -1,5 +1,5 @@
 //! The audit log at size: a ledger of so many events made by its own verbs, and what it then takes to append, verify,
-//! list and prove.
+//! list, prove and erase.
 //!
 //! `cargo run --release --example log -- [EVENTS] [SESSIONS] [FOLDER]`; a million events, 32 sessions at once, a folder in
 //! the temporary directory that goes away. With a FOLDER the ledger stays there, and is used again if it is there. The last
@@ -8,10 +8,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: it prints, and ends when something fails")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nightsafe::audit::{Event, Kind, Receipt, Report, Signer, Verdict};
-use nightsafe::ledger::{Claim, Ended, Filter, Ledger, Policy, ProofOf, Verification};
+use nightsafe::ledger::{Claim, Ended, Erasure, Filter, Ledger, Policy, ProofOf, Verification};
 use nightsafe::types::*;
 
 const POLICY: Policy = Policy { attempts: 5, backoff: Duration::from_secs(60), backoff_max: Duration::from_secs(3600) };
@@ -123,8 +125,41 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
     let took = before.elapsed();
     println!("consistency: {took:.2?}");
     figures.insert("consistency_ms".into(), (took.as_secs_f64() * 1e3).into());
+    erase(&ledger, upload.unwrap(), done, &mut figures).await;
     println!("{}", serde_json::Value::from(figures));
     ledger.close().await.unwrap();
+}
+
+/// Erases an upload while others come, one after the other.
+async fn erase(ledger: &Ledger, id: UploadId, first: u64, figures: &mut serde_json::Map<String, serde_json::Value>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let (others, ended) = (ledger.clone(), over.clone());
+    let others = tokio::spawn(async move {
+        let (mut longest, mut n) = (Duration::ZERO, first);
+        while !ended.load(Ordering::Relaxed) {
+            let before = Instant::now();
+            upload(&others, n).await;
+            longest = longest.max(before.elapsed());
+            n += 1;
+        }
+        (longest, n - first)
+    });
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let actor = Actor { account: "operator".into(), ..Actor::gateway() };
+    let erasure = Erasure { upload: id, actor, why: "asked for".into(), daemon_runs: false };
+    let before = Instant::now();
+    let taken = ledger.erase(erasure, now).await.unwrap().unwrap();
+    let transaction = before.elapsed();
+    ledger.scrub(taken, |step| println!("erasure: {step:?}")).await.unwrap();
+    let whole = before.elapsed();
+    over.store(true, Ordering::Relaxed);
+    let (longest, count) = others.await.unwrap();
+    println!(
+        "erasure: {whole:.2?}, of it {transaction:.2?} in its transaction; {count} uploads meanwhile, the slowest {longest:.2?}"
+    );
+    for (name, took) in [("erase_transaction_s", transaction), ("erase_s", whole), ("erase_others_s", longest)] {
+        figures.insert(name.into(), took.as_secs_f64().into());
+    }
 }
 
 /// One upload of an organisation, and its loading.

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -21,7 +22,7 @@ fn large(site: &Site) -> PathBuf {
 
 /// Starts an upload to /bulk/NAME, and stops it in the middle; without a signal it stops by itself. Whether it was closed.
 fn stopped(site: &Site, name: &str, command: Command, signal: Option<Signal>) -> bool {
-    let running = start(command, b"");
+    let mut running = start(command, b"");
     // One that stops by itself may have done so already.
     let remote = format!("/bulk/{name}");
     eventually("a part of it to be sealed", || {
@@ -30,6 +31,16 @@ fn stopped(site: &Site, name: &str, command: Command, signal: Option<Signal>) ->
     });
     if let Some(signal) = signal {
         running.signal(signal);
+        // paramiko, interrupted within a packet, sends its CLOSE as the rest of that one, and waits for the answer for ever:
+        // whoever pressed Ctrl-C kills it then.
+        let patience = Instant::now() + PATIENCE / 6;
+        while !running.ended() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(15));
+        }
+        if !running.ended() {
+            println!("{name}: does not end by itself");
+            running.signal(Signal::KILL);
+        }
     }
     running.wait(PATIENCE).fails();
     site.await_nothing_under_way();
