@@ -73,10 +73,11 @@ pub(super) fn erase(tx: &Tx<'_>, erasure: Erasure, now: Timestamp) -> Result<std
         others: parts.others.iter().filter_map(|other| other.parse().ok()).collect(),
         sessions: parts.sessions,
     };
+    // What an erasure before was to look for, if that one was cut short, is not known any more.
+    let rebuild = parts.overflow || scrub::is_owed(connection)?;
     if told_before {
         erased.sequence = tombstone(connection, &id)?;
-        // What an erasure before looked for is not known any more.
-        return Ok(Ok(Taken { erased, needles: parts.needles, rebuild: true }));
+        return Ok(Ok(Taken { erased, needles: parts.needles, rebuild }));
     }
     for runs in runs(&parts.sequences) {
         let event = Event::new(now, Kind::UploadErased, actor.clone())
@@ -94,7 +95,6 @@ pub(super) fn erase(tx: &Tx<'_>, erasure: Erasure, now: Timestamp) -> Result<std
     }
     forget_facts(connection, &id, now, &mut parts)?;
     parts.needles.retain(|needle| needle.len() >= TELLING);
-    let rebuild = parts.overflow || scrub::is_owed(connection)?;
     connection.prepare_cached("INSERT OR IGNORE INTO scrubs (upload) VALUES (?)")?.execute([&id])?;
     Ok(Ok(Taken { erased, needles: parts.needles, rebuild }))
 }
