@@ -49,7 +49,7 @@ async fn run(folder: &Path, events: u64, sessions: u64) {
     let mut done = ledger.last_event().await.unwrap() / EACH;
     let (mut appended, mut figures) = (Vec::new(), serde_json::Map::new());
     while done * EACH < events {
-        let tenth = (events / 10 / EACH).max(1);
+        let tenth = events.div_ceil(10 * EACH).max(1);
         let (before, commits) = (Instant::now(), ledger.commits());
         let tasks: Vec<_> = (0..sessions)
             .map(|session| {
