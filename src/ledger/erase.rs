@@ -73,11 +73,11 @@ pub(super) fn erase(tx: &Tx<'_>, erasure: Erasure, now: Timestamp) -> Result<std
         others: parts.others.iter().filter_map(|other| other.parse().ok()).collect(),
         sessions: parts.sessions,
     };
-    // What an erasure before was to look for, if that one was cut short, is not known any more.
-    let rebuild = parts.overflow || scrub::is_owed(connection)?;
+    // What an erasure that was cut short was to look for is not known any more.
+    let owed = scrub::is_owed(connection)?;
     if told_before {
         erased.sequence = tombstone(connection, &id)?;
-        return Ok(Ok(Taken { erased, needles: parts.needles, rebuild }));
+        return Ok(Ok(Taken { erased, needles: parts.needles, rebuild: owed }));
     }
     for runs in runs(&parts.sequences) {
         let event = Event::new(now, Kind::UploadErased, actor.clone())
@@ -96,7 +96,7 @@ pub(super) fn erase(tx: &Tx<'_>, erasure: Erasure, now: Timestamp) -> Result<std
     forget_facts(connection, &id, now, &mut parts)?;
     parts.needles.retain(|needle| needle.len() >= TELLING);
     connection.prepare_cached("INSERT OR IGNORE INTO scrubs (upload) VALUES (?)")?.execute([&id])?;
-    Ok(Ok(Taken { erased, needles: parts.needles, rebuild }))
+    Ok(Ok(Taken { erased, needles: parts.needles, rebuild: owed || parts.overflow }))
 }
 
 /// Why an upload cannot be erased now; none when it can.
