@@ -368,13 +368,18 @@ async fn an_unknown_account_and_a_wrong_key_look_and_last_the_same() {
     gateway.write_key("id", &stranger);
     let mut answers = Vec::new();
     for user in ["harbour-nightly", "nobody-knows"] {
-        let begun = Instant::now();
-        let output = timeout(SOON, gateway.ssh(user, &[], &["count", "1"]).output()).await.unwrap().unwrap();
-        let lasted = begun.elapsed();
-        assert!(lasted > Duration::from_millis(900), "{user}: {lasted:?}");
-        answers.push((output.status.code(), stderr(&output).replace(user, "USER")));
+        let mut lasted = Vec::new();
+        // A machine under load may be slow once.
+        while lasted.last().is_none_or(|lasted| *lasted >= Duration::from_secs(4)) {
+            assert!(lasted.len() < 3, "{user}: {lasted:?}");
+            let begun = Instant::now();
+            let output = timeout(SOON, gateway.ssh(user, &[], &["count", "1"]).output()).await.unwrap().unwrap();
+            lasted.push(begun.elapsed());
+            assert!(begun.elapsed() > Duration::from_millis(900), "{user}: {lasted:?}");
+            answers.push((output.status.code(), stderr(&output).replace(user, "USER")));
+        }
     }
-    assert_eq!(answers[0], answers[1]);
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     assert!(answers[0].1.contains("Permission denied (publickey)"), "{answers:?}");
     let event = gateway.refused("unknown account").await;
     assert_eq!((event.actor.account.as_str(), event.actor.org), ("nobody-knows", None));
@@ -401,14 +406,15 @@ async fn a_password_is_refused_and_audited_under_the_name_that_was_claimed() {
 #[tokio::test]
 async fn a_login_does_not_wait_for_the_rejection_of_none() {
     let gateway = Gateway::open(|_| {}).await;
-    // If it waited, each would take a second and more; a machine under load is slow now and then.
-    let mut times = vec![];
-    while times.last().is_none_or(|time| *time >= Duration::from_millis(900)) {
-        assert!(times.len() < 10, "{times:?}");
+    // Most of them: a machine under load is slow now and then.
+    let mut times = Vec::new();
+    for _ in 0..5 {
         let begun = Instant::now();
         assert!(gateway.run(&[], &["count", "1"]).await.status.success());
         times.push(begun.elapsed());
     }
+    times.sort();
+    assert!(times[2] < Duration::from_millis(900), "{times:?}");
 }
 
 #[tokio::test]
@@ -548,18 +554,33 @@ async fn limits_close_a_connection_without_a_byte_and_places_come_back() {
 #[tokio::test]
 async fn a_peer_that_never_authenticates_is_cut_at_the_deadline() {
     let gateway = Gateway::open(|config| config.limits.authentication = Duration::from_millis(300)).await;
-    let begun = Instant::now();
-    let silent = TcpStream::connect(gateway.address).await.unwrap();
-    let mut dripping = TcpStream::connect(gateway.address).await.unwrap();
-    dripping.write_all(b"SSH-2.0-Slow\r\n").await.unwrap();
-    assert!(closed(silent).await.starts_with(b"SSH-2.0-Nightsafe\r\n"));
-    closed(dripping).await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let mut lasted = Vec::new();
+    // A machine under load may be slow once.
+    while lasted.last().is_none_or(|lasted| *lasted >= Duration::from_secs(3)) {
+        assert!(lasted.len() < 3, "{lasted:?}");
+        let begun = Instant::now();
+        let silent = TcpStream::connect(gateway.address).await.unwrap();
+        let mut dripping = TcpStream::connect(gateway.address).await.unwrap();
+        dripping.write_all(b"SSH-2.0-Slow\r\n").await.unwrap();
+        assert!(closed(silent).await.starts_with(b"SSH-2.0-Nightsafe\r\n"));
+        closed(dripping).await;
+        lasted.push(begun.elapsed());
+    }
     gateway.refused("not authenticated in time").await;
 }
 
 #[tokio::test]
 async fn a_reload_that_takes_the_key_away_ends_the_session_within_a_second_in_words() {
+    let mut lasted = Vec::new();
+    // A machine under load may be slow once.
+    while lasted.last().is_none_or(|lasted| *lasted >= Duration::from_secs(1)) {
+        assert!(lasted.len() < 3, "{lasted:?}");
+        lasted.push(ended_by_a_reload().await);
+    }
+}
+
+/// How long a session lives on after the configuration took its key away.
+async fn ended_by_a_reload() -> Duration {
     let gateway = Gateway::open(|_| {}).await;
     let mut ssh = gateway.ssh("harbour-nightly", &[], &["wait"]);
     let running = ssh.stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -567,12 +588,12 @@ async fn a_reload_that_takes_the_key_away_ends_the_session_within_a_second_in_wo
     let begun = Instant::now();
     gateway.change(|config| config.accounts.values_mut().for_each(|account| account.keys.clear()));
     let output = timeout(SOON, running.wait_with_output()).await.unwrap().unwrap();
-    // The promise is one second; the rest is for machines that run all tests at once.
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    let lasted = begun.elapsed();
     assert!(stderr(&output).contains("the key is not one of the account's"), "{}", stderr(&output));
     let ended = gateway.event(Kind::SessionEnded, |_| true).await;
     assert_eq!(ended.detail["reason"], "the key is not one of the account's");
     gateway.until("nothing is left", |gateway| gateway.house.alive.load(Ordering::SeqCst) == 0).await;
+    lasted
 }
 
 #[tokio::test]
@@ -627,24 +648,26 @@ async fn at_the_end_every_connection_is_ended_in_words() {
 #[tokio::test]
 async fn openssh_gets_gcm_and_a_client_without_it_is_let_in_as_another() {
     let gateway = Gateway::open(|_| {}).await;
-    // A client that takes longer than the gateway waits for its name is offered what others are: on a loaded machine one
-    // may, now and then.
+    // Most of them: a client that takes longer than the gateway waits for its name is offered what others are, and on a
+    // loaded machine one may, now and then.
     let mut said = Vec::new();
-    while !said.last().is_some_and(|said: &String| said.contains("cipher: aes128-gcm@openssh.com")) {
-        assert!(said.len() < 5, "{said:#?}");
+    for _ in 0..5 {
         said.push(stderr(&gateway.run(&["-v", "-o", "LogLevel=DEBUG1"], &["count", "1"]).await));
     }
+    let agreed = said.iter().filter(|said| said.contains("cipher: aes128-gcm@openssh.com")).count();
+    assert!(agreed >= 3, "{said:#?}");
     let mut config = client::Config::default();
     config.preferred.cipher = vec![russh::cipher::AES_128_CTR].into();
     config.preferred.mac = vec![russh::mac::HMAC_SHA256].into();
     let stream = TcpStream::connect(gateway.address).await.unwrap();
     gateway.client_on(stream, Arc::new(config)).await;
 
-    let mut tries = 0;
-    while gateway.run(&["-o", "Ciphers=chacha20-poly1305@openssh.com"], &["count", "1"]).await.status.success() {
-        tries += 1;
-        assert!(tries < 5, "a cipher that OpenSSH is not to be offered is agreed on");
+    let mut refused = 0;
+    for _ in 0..5 {
+        let output = gateway.run(&["-o", "Ciphers=chacha20-poly1305@openssh.com"], &["count", "1"]).await;
+        refused += u32::from(!output.status.success());
     }
+    assert!(refused >= 3, "a cipher that OpenSSH is not to be offered is agreed on");
     gateway.refused("no algorithm in common").await;
 }
 

@@ -95,10 +95,14 @@ fn an_unknown_account_and_a_wrong_key_look_the_same_in_words_and_in_time() {
             times.push(done.took);
         }
     }
-    // The shortest of each, as tests run side by side: a delay on one of the ways would be in all of its tries.
-    let shortest = times.map(|times| times.into_iter().min().unwrap());
-    let (least, most) = (shortest.iter().min().unwrap(), shortest.iter().max().unwrap());
-    assert!(*most - *least < Duration::from_millis(700), "{shortest:?}");
+    let median = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let medians = times.each_mut().map(median);
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    // Generous, as tests run side by side: it catches a delay on one of the ways, which would be of this size.
+    assert!(*most - *least < Duration::from_millis(700), "{medians:?}");
     let refused = gateway.await_events(Kind::SessionRefused, 1);
     assert!(refused.iter().all(|e| e.event.actor.org.is_none()), "a refused peer is not of an organisation");
     assert!(gateway.events_of(Kind::SessionAdmitted).is_empty());
@@ -173,12 +177,13 @@ fn hangs_up(mut socket: TcpStream, limit: Duration) -> bool {
 
 #[test]
 fn connections_that_do_not_authenticate_are_few_and_do_not_last() {
-    let gateway = Gateway::start(Setup::new().limits("unauthenticated = 2\nauthentication = \"8s\""));
+    let gateway = Gateway::start(Setup::new().limits("unauthenticated = 2\nauthentication = \"6s\""));
     let connect = || TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
     let (first, second) = (connect(), connect());
-    assert!(hangs_up(connect(), Duration::from_secs(6)), "a third connection without a name is kept");
-    assert!(hangs_up(first, Duration::from_secs(40)), "the deadline until authentication does not hold");
-    assert!(hangs_up(second, Duration::from_secs(40)));
+    assert!(hangs_up(connect(), Duration::from_secs(4)), "a third connection without a name is kept");
+    // Before the deadline that holds without a setting, 20 s.
+    assert!(hangs_up(first, Duration::from_secs(15)), "the deadline until authentication does not hold");
+    assert!(hangs_up(second, Duration::from_secs(15)));
     gateway.harbour().sftp("ls\n").ok();
 }
 
@@ -208,7 +213,7 @@ fn an_idle_connection_ends_and_a_waiting_one_that_works_does_not() {
 
 /// How long a session may live on after the configuration took its account or key away. The promise is one second; the
 /// rest is for machines that run all tests at once.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(4);
 
 fn ends_soon(session: &mut Raw) {
     let begun = Instant::now();
@@ -316,16 +321,15 @@ fn every_admission_is_audited_with_who_from_where_and_with_what() {
 fn openssh_is_offered_gcm_only_and_weak_algorithms_are_offered_to_nobody() {
     let gateway = Gateway::start(Setup::new());
     let with = |option: &str| gateway.harbour().ssh(&["-v", "-o", option, "-s"], &["sftp"]);
-    // A client that takes longer than the gateway waits for its name is offered what others are: on a loaded machine one
-    // may, now and then.
+    // Most of them: a client that takes longer than the gateway waits for its name is offered what others are, and on a
+    // loaded machine one may, now and then.
     let agreed = || {
         let said = with("Compression=yes").stderr;
         said.lines().find(|line| line.contains("server->client cipher:")).unwrap().to_owned()
     };
     let tries: Vec<String> = (0..5).map(|_| agreed()).collect();
-    let cipher =
-        tries.iter().find(|cipher| cipher.contains("-gcm@openssh.com")).unwrap_or_else(|| panic!("{tries:#?}"));
-    assert!(cipher.contains("compression: none"), "{cipher}");
+    assert!(tries.iter().filter(|cipher| cipher.contains("-gcm@openssh.com")).count() >= 3, "{tries:#?}");
+    assert!(tries.iter().all(|cipher| cipher.contains("compression: none")), "{tries:#?}");
     for weak in ["Ciphers=aes128-cbc", "KexAlgorithms=diffie-hellman-group14-sha1", "MACs=hmac-sha1,hmac-md5"] {
         let option =
             if weak.starts_with("MACs") { vec!["-o", weak, "-o", "Ciphers=aes128-ctr"] } else { vec!["-o", weak] };

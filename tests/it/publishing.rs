@@ -166,11 +166,11 @@ fn a_loader_waits_for_the_witnesses_that_it_demands_and_burns_no_attempt() {
     let into = gateway.path("out");
     std::fs::create_dir_all(&into).unwrap();
     let mut command = load_command(&gateway, "loader-all", "work");
-    command.args(["--once", "--lease", "15s", "--require-proof", "--audit-key", &log]).arg("--into").arg(&into);
+    command.args(["--once", "--lease", "10s", "--require-proof", "--audit-key", &log]).arg("--into").arg(&into);
     command.args(["--witness", &one.key(), "--witness", &two.key()]);
     let loading = std::thread::spawn(move || run(command, b"", 2 * PATIENCE));
-    // Longer than the lease was.
-    gateway.await_events(Kind::DeliveryExtended, 4);
+    // Three times as long as the lease was.
+    gateway.await_events(Kind::DeliveryExtended, 9);
     assert_eq!(gateway.deliveries()[0].state, DeliveryState::Leased);
     two.stay_away(false);
     let done = loading.join().unwrap().ok();

@@ -1,7 +1,7 @@
 //! Tests of `writer`.
 
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::audit::Kind;
 use crate::ledger::testing::{Desk, at, ended, event};
@@ -52,22 +52,26 @@ async fn verbs_that_wait_share_one_commit() {
 #[tokio::test]
 async fn the_beginning_of_an_upload_shares_the_commit_of_its_end() {
     let desk = Desk::new();
-    let mut shared = 0;
-    for i in 0..200 {
-        if shared == 10 {
+    let (mut prompt, mut shared) = (0, 0);
+    for i in 0..400 {
+        let (before, began) = (desk.ledger.commits(), Instant::now());
+        desk.ledger.recorder().record(event(Kind::UploadBegun)).await;
+        // What an upload takes. On a loaded machine it may take longer than company is waited for: such a one does not count.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let in_time = began.elapsed() < Duration::from_millis(15);
+        desk.accept(&format!("{i}.csv"), at(i)).await;
+        if in_time {
+            prompt += 1;
+            shared += u32::from(desk.ledger.commits() - before == 1);
+        }
+        if prompt == 20 {
             break;
         }
-        let before = desk.ledger.commits();
-        desk.ledger.recorder().record(event(Kind::UploadBegun)).await;
-        // What an upload takes. On a loaded machine it may take longer than company is waited for.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        desk.accept(&format!("{i}.csv"), at(i)).await;
-        shared += u32::from(desk.ledger.commits() - before == 1);
     }
-    assert_eq!(shared, 10);
+    assert!(prompt == 20 && shared > 10, "{shared} of {prompt}");
     // Alone it is stored all the same, and everything else at once.
-    desk.ledger.recorder().record(event(Kind::UploadBegun)).await;
     let before = desk.kinds().await.len();
+    desk.ledger.recorder().record(event(Kind::UploadBegun)).await;
     while desk.kinds().await.len() == before {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
